@@ -1,0 +1,1 @@
+"""riskshare: a distributed risk-list query network."""

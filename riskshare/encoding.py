@@ -1,0 +1,289 @@
+"""Canonical bytes: the one way in which riskshare writes and reads structured data.
+
+Whatever is signed, hashed or compared goes through here. Every parser is strict:
+what does not print back to the same bytes is refused, so that two different byte
+strings never mean the same thing.
+
+* JSON: canonical form of RFC 8785 (JCS), restricted to strings, integers of at most
+  2^53 - 1, booleans, null, lists and objects with ASCII keys. No floats.
+* CBOR: core deterministic encoding of RFC 8949 4.2.1, restricted in the same way, and with byte
+  strings. No floats, no tags.
+* Times: RFC 3339 in UTC with milliseconds, e.g. `2026-11-22T08:30:00.000Z`.
+* Digests and keys: lower-case hex.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import cbor2
+
+from riskshare.errors import EncodingError
+
+MAX_SAFE_INTEGER = 2**53 - 1
+"""Largest integer that every JSON reader keeps exact (RFC 7493 2.2)."""
+
+MAX_DEPTH = 32
+"""Deepest nesting that a parser accepts; our own messages need six."""
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+_JSON: frozenset[type] = frozenset({str, bool, type(None)})
+_CBOR: frozenset[type] = _JSON | {bytes}
+_HEX = re.compile(r"(?:[0-9a-f]{2})*")
+_dump: Callable[[Any], str] = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True, check_circular=True
+).encode
+
+
+def canonical_json(value: object) -> bytes:
+    """Encode `value` in the canonical form of RFC 8785.
+
+    For the values that `_check` lets through, Python's own C encoder with sorted
+    ASCII keys prints exactly what RFC 8785 asks; a test holds it against the
+    `rfc8785` package.
+
+    Raises:
+        EncodingError: a float, an integer beyond 2^53 - 1, a non-ASCII key, a lone
+            surrogate, or a type that JSON does not know.
+
+    """
+    _check(value, _JSON, 0)
+    return _print_json(value)
+
+
+def _print_json(value: object) -> bytes:
+    try:
+        return _dump(value).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise EncodingError("The text has a lone surrogate and cannot be written as UTF-8.") from error
+
+
+def _check(value: object, scalars: frozenset[type], depth: int) -> None:
+    """Raise EncodingError unless `value` is made of `scalars`, safe integers, lists and maps with ASCII keys."""
+    kind = type(value)
+    if kind in scalars:
+        return
+    if kind is int:
+        if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:  # type: ignore[operator]
+            raise EncodingError("An integer is beyond 2^53 - 1.")
+        return
+    if depth == MAX_DEPTH:
+        raise EncodingError(f"A value is nested deeper than {MAX_DEPTH} levels.")
+    if kind is dict:
+        for key, item in value.items():  # type: ignore[attr-defined]
+            if type(key) is not str or not key.isascii():
+                raise EncodingError("A key is not ASCII text.")
+            _check(item, scalars, depth + 1)
+    elif kind is list or kind is tuple:
+        for item in value:  # type: ignore[attr-defined]
+            _check(item, scalars, depth + 1)
+    else:
+        raise EncodingError(f"A value of type {kind.__name__} has no canonical form.")
+
+
+def _refuse_number(_text: str) -> object:
+    raise EncodingError("JSON holds a number that is not a plain integer.")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise EncodingError("A JSON object names a key twice.")
+    return found
+
+
+_load = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_refuse_number, parse_constant=_refuse_number).decode
+
+
+def _read_json(data: bytes, limit: int) -> Any:
+    if len(data) > limit:
+        raise EncodingError(f"JSON is longer than the {limit} bytes allowed here.")
+    try:
+        return _load(data.decode("utf-8"))
+    except EncodingError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise EncodingError("The text is not valid JSON in UTF-8.") from error
+
+
+def parse_json(data: bytes, *, limit: int) -> Any:
+    """Read JSON of at most `limit` bytes; duplicate keys and floats are refused.
+
+    Raises:
+        EncodingError: too long, not UTF-8, not JSON, or outside the restricted form.
+
+    """
+    value = _read_json(data, limit)
+    _check(value, _JSON, 0)
+    if b"\\u" in data:  # only an escape can bring in a lone surrogate
+        _print_json(value)
+    return value
+
+
+def parse_canonical_json(data: bytes, *, limit: int) -> dict[str, Any]:
+    """Read a JSON object that must print back to the same bytes (RFC 8785).
+
+    Raises:
+        EncodingError: as `parse_json`; not an object; or not in canonical form.
+
+    """
+    value = _read_json(data, limit)
+    if type(value) is not dict:
+        raise EncodingError("The JSON text is not an object.")
+    if canonical_json(value) != data:
+        raise EncodingError("The JSON text is not in canonical form (RFC 8785).")
+    return value
+
+
+class _NoTags(dict[int, Callable[[Any, bool], Any]]):
+    """Answers for every tag number with a refusal.
+
+    Tags could build shared references, which grow exponentially when they are printed.
+    """
+
+    def __missing__(self, tag: int) -> Callable[[Any, bool], Any]:
+        return _refuse_tag
+
+
+def _refuse_tag(_value: Any, _immutable: bool) -> Any:
+    raise EncodingError("CBOR holds a tag.")
+
+
+_NO_TAGS = _NoTags()
+
+
+def cbor_encode(value: object) -> bytes:
+    """Encode `value` in deterministic CBOR (RFC 8949 4.2.1).
+
+    With text keys only, the order of `cbor2` (shorter first, then bytewise: RFC 8949
+    4.2.3) is the bytewise order of 4.2.1, for the length stands in the encoding's first bytes.
+
+    Raises:
+        EncodingError: a float, an integer beyond 2^53 - 1, a key that is not ASCII text, a
+            lone surrogate, or another type (a `bytearray` too).
+
+    """
+    _check(value, _CBOR, 0)
+    try:
+        return cbor2.dumps(value, canonical=True)
+    except UnicodeEncodeError as error:
+        raise EncodingError("The text has a lone surrogate and cannot be written as UTF-8.") from error
+
+
+def cbor_decode(data: bytes, *, limit: int) -> Any:
+    """Read deterministic CBOR of at most `limit` bytes, with nothing behind it.
+
+    Raises:
+        EncodingError: too long, malformed, trailing bytes, not deterministic, or outside
+            the restricted form.
+
+    """
+    if len(data) > limit:
+        raise EncodingError(f"CBOR is longer than the {limit} bytes allowed here.")
+    try:
+        value = cbor2.loads(data, semantic_decoders=_NO_TAGS, max_depth=MAX_DEPTH, allow_indefinite=False)
+    except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise EncodingError("The bytes are not valid CBOR.") from error
+    if cbor_encode(value) != data:
+        raise EncodingError("The bytes are not deterministic CBOR (RFC 8949 4.2.1).")
+    return value
+
+
+def format_time(moment: datetime) -> str:
+    """Write a time as RFC 3339 in UTC with milliseconds, rounded down.
+
+    Raises:
+        ValueError: `moment` has no time zone: a mistake in our own code.
+
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a time has no time zone")
+    moment = moment.astimezone(UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z".rjust(24, "0")
+
+
+def parse_time(text: object) -> datetime:
+    """Read what `format_time` writes, and nothing else.
+
+    Raises:
+        EncodingError: any other spelling, or no such moment.
+
+    """
+    if not isinstance(text, str) or _TIME.fullmatch(text) is None:
+        raise EncodingError("A time is not written as 2026-01-31T23:59:59.000Z.")
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise EncodingError("A time names a moment that does not exist.") from error
+
+
+def parse_hex(text: object, size: int) -> bytes:
+    """Read exactly `size` bytes of lower-case hex.
+
+    Raises:
+        EncodingError: another length, upper case, or not hex.
+
+    """
+    if not isinstance(text, str) or len(text) != 2 * size or _HEX.fullmatch(text) is None:
+        raise EncodingError(f"A value is not {size} bytes in lower-case hex.")
+    return bytes.fromhex(text)
+
+
+def base64_text(data: bytes) -> str:
+    """Write bytes in base64 with padding (RFC 4648 4)."""
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
+
+
+def parse_base64(text: object, *, limit: int) -> bytes:
+    """Read base64 with padding, of at most `limit` bytes, in its one canonical spelling.
+
+    Raises:
+        EncodingError: white space, missing padding, stray bits, or too long.
+
+    """
+    if not isinstance(text, str) or len(text) > 4 * (limit // 3 + 1):
+        raise EncodingError(f"A value is not base64 of at most {limit} bytes.")
+    try:
+        data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    except (ValueError, UnicodeEncodeError) as error:
+        raise EncodingError("A value is not valid base64.") from error
+    if len(data) > limit or base64_text(data) != text:
+        raise EncodingError("A value is not canonical base64.")
+    return data
+
+
+def length_prefixed(*parts: bytes) -> bytes:
+    """Join parts, each behind its length in four big-endian bytes.
+
+    The form of every additional-data string: no two lists of parts give the same bytes.
+    """
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def pad(data: bytes, multiple: int) -> bytes:
+    """Append 0x80, then zeros, up to a multiple of `multiple` bytes (ISO/IEC 7816-4)."""
+    return data + b"\x80" + bytes(-(len(data) + 1) % multiple)
+
+
+def unpad(data: bytes, multiple: int) -> bytes:
+    """Take off what `pad` appended.
+
+    Raises:
+        EncodingError: the padding is not what `pad` writes.
+
+    """
+    body = data.rstrip(b"\x00")
+    if len(data) % multiple or body[-1:] != b"\x80" or pad(body[:-1], multiple) != data:
+        raise EncodingError("The padding is malformed.")
+    return body[:-1]
+
+
+def sha256(data: bytes) -> bytes:
+    """SHA-256 (FIPS 180-4), 32 bytes."""
+    return hashlib.sha256(data).digest()
