@@ -1,0 +1,8 @@
+"""The flow of a list: import -> publish -> snapshot -> subscribe.
+
+    file --import--> entries --publish--> segments + snapshot --subscribe--> mirror --> checks
+
+Nouns without I/O: `rows` (a file's rows), `entry` (an entry at rest), `segment*` and `view` (the files and what they
+hold), `epoch`, `snapshot`, `catalogue` (signed statements), `trusted` with its parts (what a subscriber believes), `kept`
+(rows of the store). Verbs: `importing`, `publish`, `published`, `mirror`, `subscribe`.
+"""

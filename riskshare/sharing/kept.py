@@ -1,0 +1,216 @@
+"""What a member keeps of its own lists and of those that it follows, as plain rows.
+
+The verbs `publish` and `subscribe` declare what they need from a store in terms of these
+values, and the store gives and takes them; so neither imports the other. Digests are 32
+bytes, signatures 64, salts 16; times are aware. Sealed bytes and keys are in no `repr`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+from riskshare.sharing.segment_ref import SegmentRef
+
+State = Literal["active", "disputed", "withdrawn"]
+SegmentKind = Literal["base", "delta"]
+
+STATES: Final[tuple[State, ...]] = ("active", "disputed", "withdrawn")
+
+
+@dataclass(frozen=True, slots=True)
+class ListRow:
+    """One list of this member. `name` is the local name; `changed` counts the changes made to it."""
+
+    id: int
+    name: str
+    category: str
+    keyset: str
+    created_at: datetime
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """An entry as an import or an upsert brings it; its state will be `active`.
+
+    `id` is a fresh UUIDv7; `handle` the keyed HMAC of the identifier (32 bytes); `sealed` the identifier
+    under the data key (additional data: id, list, `active`); `record` the record's canonical JSON. `content`
+    (1 to 32 bytes) decides whether an entry that is already there is the same: the digest of what must make a
+    difference. An importer that stamps `listed_at` with the present leaves it out, or each import
+    of one file would change every entry.
+    """
+
+    id: UUID
+    handle: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+    record: bytes = field(repr=False)
+    content: bytes = field(repr=False)
+    valid_from: datetime
+    valid_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """An entry as it stands. `reason` is set with state `withdrawn`, and with nothing else."""
+
+    id: UUID
+    handle: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+    record: bytes = field(repr=False)
+    state: State
+    reason: str | None
+    valid_from: datetime
+    valid_until: datetime
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """What a change of state writes anew: the identifier sealed for the new state, and the record."""
+
+    sealed: bytes = field(repr=False)
+    record: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCounts:
+    """What an import would do, or did, in entries.
+
+    `new`, `replaced` (other content than before), `relisted` (withdrawn before) and `withdrawn` (by an import that is
+    the whole list) change the list; `same`, `disputed` (a dispute is ended by a decision, not by a file) and `barred`
+    (an appeal was upheld) stay as they are. `repeated` counts rows that a later row of the same import overrides.
+    """
+
+    new: int
+    replaced: int
+    relisted: int
+    same: int
+    disputed: int
+    barred: int
+    repeated: int
+    withdrawn: int = 0
+
+    @property
+    def changes(self) -> int:
+        """Entries that the next snapshot shows otherwise."""
+        return self.new + self.replaced + self.relisted + self.withdrawn
+
+
+@dataclass(frozen=True, slots=True)
+class ListCounts:
+    """Entries of one list by state, and `pending`: changes that no snapshot holds yet."""
+
+    active: int
+    disputed: int
+    withdrawn: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """An epoch of one of this member's keysets. `secret_sealed` is its OPRF key under the member's data key."""
+
+    digest: bytes
+    keyset: str
+    number: int
+    statement: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
+    secret_sealed: bytes = field(repr=False)
+    not_before: datetime
+    not_after: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """A snapshot that this member published. Entries up to change number `changed` are in it.
+
+    `segments` are the file digests of its segments, in order.
+    """
+
+    list_id: int
+    epoch: bytes
+    version: int
+    digest: bytes
+    statement: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
+    issued_at: datetime
+    expires_at: datetime
+    changed: int
+    segments: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """A segment file that this member built, for one list under one epoch."""
+
+    ref: SegmentRef
+    list_id: int
+    epoch: bytes
+    kind: SegmentKind
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueRow:
+    """The newest trusted catalogue of an owner, as received."""
+
+    owner: str
+    version: int
+    statement: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStatementRow:
+    """An epoch statement of another owner, as received."""
+
+    digest: bytes
+    owner: str
+    keyset: str
+    number: int
+    statement: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedRow:
+    """The state of `TrustedSnapshots` for one list (`list_name` is the full name).
+
+    `revision` grows by one with each write; a writer names the row that it read.
+    """
+
+    owner: str
+    list_name: str
+    revision: int
+    state: bytes = field(repr=False)
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FraudProofRow:
+    """Two statements that convict `accused`. `about` is the 32-byte digest of what they are about."""
+
+    kind: str
+    accused: str
+    about: bytes
+    evidence: bytes = field(repr=False)
+    found_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryRow:
+    """One version of the network's registry, as received."""
+
+    version: int
+    digest: bytes
+    file: bytes = field(repr=False)
+    received_at: datetime
