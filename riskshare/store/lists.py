@@ -1,0 +1,170 @@
+"""The owner's lists and entries. `changed` numbers say what a snapshot has not shown yet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, final
+
+from riskshare.errors import InputError
+from riskshare.sharing.kept import ListCounts, ListRow, State, StoredEntry
+from riskshare.store.connection import Target
+from riskshare.store.entries import SQL, Reseal, change_states, conclude, entry, locked, stream
+from riskshare.store.failures import guarded
+from riskshare.store.intake import Import, importing
+
+if TYPE_CHECKING:
+    from riskshare.store.connection import Connection, Pool
+
+STREAM_IDLE_SECONDS: Final = 600
+"""A reader that is silent this long in the middle of a stream is cut off."""
+
+
+class Changes:
+    """A consistent view of a list's entries. Iterate once, for batches in the order of change.
+
+    `upto` is the number of the list's last change in this view: all changes up to it are shown.
+    """
+
+    def __init__(self, connection: Connection, list_id: int, upto: int, after: int, *, live_only: bool) -> None:
+        self._connection = connection
+        self._arguments = (list_id, after, live_only)
+        self.upto = upto
+
+    async def __aiter__(self) -> AsyncIterator[list[StoredEntry]]:
+        with guarded():
+            async for batch in stream(self._connection, SQL["changes"], *self._arguments):
+                yield batch
+
+
+@final
+class Lists:
+    """Every method raises `StoreError` if PostgreSQL is away."""
+
+    def __init__(self, target: Target, pool: Pool) -> None:
+        self._target = target
+        self._pool = pool
+
+    async def create_list(self, name: str, category: str, keyset: str) -> ListRow:
+        """Create a list; `name` is its local name.
+
+        Raises:
+            InputError: `list_exists`.
+
+        """
+        with guarded():
+            row = await self._pool.fetchrow(SQL["create_list"], name, category, keyset)
+        if row is None:
+            raise InputError("There is a list of this name already: choose another name.", code="list_exists")
+        return ListRow(*list(row)[:6])
+
+    async def list_named(self, name: str) -> ListRow | None:
+        """The list of this local name."""
+        with guarded():
+            row = await self._pool.fetchrow(SQL["list_named"], name)
+        return None if row is None else ListRow(**row)
+
+    async def lists(self) -> list[ListRow]:
+        """All lists of this member, by name."""
+        with guarded():
+            return [ListRow(**row) for row in await self._pool.fetch(SQL["lists"])]
+
+    async def counts(self, list_id: int) -> ListCounts:
+        """Entries by state, and changes that no snapshot holds yet. Reads the whole list."""
+        with guarded():
+            row = await self._pool.fetchrow(SQL["counts"], list_id)
+        assert row is not None
+        return ListCounts(**row)
+
+    async def consult(self, handles: Sequence[bytes], at: datetime) -> list[tuple[int, StoredEntry]]:
+        """Entries of this member's own lists in force at that time, by handle: (list id, entry)."""
+        with guarded():
+            rows = await self._pool.fetch(SQL["consult"], handles, at)
+        return [(row["list_id"], entry(row)) for row in rows]
+
+    def import_entries(self, list_id: int) -> AbstractAsyncContextManager[Import]:
+        """An import into one list: all its rows, or none. See `Import`."""
+        return importing(self._target, list_id)
+
+    async def change_state(
+        self, list_id: int, handles: Sequence[bytes], state: State, reseal: Reseal, *, reason: str | None = None
+    ) -> int:
+        """Withdraw, dispute or restore entries; give the number that changed.
+
+        Entries that are in that state already stay as they are, and a withdrawn one is not disputed. `reason` goes with
+        `withdrawn`, and only with it.
+
+        Raises:
+            InputError: `unknown_list`.
+            ValueError: a reason is missing, or has no place.
+
+        """
+        if (reason is not None) != (state == "withdrawn"):
+            raise ValueError("a reason goes with a withdrawal, and only with it")
+        async with self._writing() as connection:
+            of = await locked(connection, list_id)
+            chosen = stream(connection, SQL["with_handles"], list_id, handles, state)
+            done = await change_states(connection, of, chosen, state=state, reason=reason, reseal=reseal)
+            if done:
+                await conclude(connection, of)
+        return done
+
+    async def withdraw(self, list_id: int, handles: Sequence[bytes], reason: str, reseal: Reseal) -> int:
+        """Withdraw entries for a reason (a word of the segment's table); give the number that changed.
+
+        Raises:
+            InputError: `unknown_list`.
+
+        """
+        return await self.change_state(list_id, handles, "withdrawn", reseal, reason=reason)
+
+    async def expire_due(self, now: datetime, reseal: Reseal) -> int:
+        """Withdraw every entry whose validity has ended, with reason `expired`; give their number."""
+        with guarded():
+            due = [row["id"] for row in await self._pool.fetch(SQL["lists_with_due"], now)]
+        done = 0
+        for list_id in due:
+            async with self._writing() as connection:
+                of = await locked(connection, list_id)
+                ended = stream(connection, SQL["due"], list_id, now)
+                expired = await change_states(connection, of, ended, state="withdrawn", reason="expired", reseal=reseal)
+                if expired:
+                    await conclude(connection, of)
+            done += expired
+        return done
+
+    @asynccontextmanager
+    async def changes(self, list_id: int, after: int, *, live_only: bool = False) -> AsyncIterator[Changes]:
+        """Entries changed after that number, streamed from one consistent view on a connection of its own.
+
+        `live_only` leaves out withdrawn entries: what a new base needs.
+
+        Raises:
+            InputError: `unknown_list`.
+
+        """
+        connection = await self._target.connect(
+            idle_in_transaction_session_timeout=str(STREAM_IDLE_SECONDS * 1000),
+        )
+        try:
+            with guarded():
+                await connection.transaction(isolation="repeatable_read", readonly=True).start()
+                row = await connection.fetchrow(SQL["list_with_id"], list_id)
+            if row is None:
+                raise InputError("There is no such list any more.", code="unknown_list")
+            yield Changes(connection, list_id, row["changed"], after, live_only=live_only)
+        finally:
+            connection.terminate()
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Connection]:
+        connection = await self._target.connect()
+        try:
+            with guarded():
+                transaction = connection.transaction()
+                await transaction.start()
+                yield connection
+                await transaction.commit()
+        finally:
+            connection.terminate()

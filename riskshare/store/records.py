@@ -1,0 +1,134 @@
+"""Reading what exchanges left behind: receipts, unanswered asks, sealed checks, usage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Final, final
+from uuid import UUID
+
+from riskshare.ledger.receipt import KeptReceipt, Receipt, Side, UnansweredAsk
+from riskshare.ledger.sealed import SealedCheck
+from riskshare.store.failures import guarded
+from riskshare.store.queries import load
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from riskshare.store.connection import Pool
+
+_SQL: Final = load("records.sql")
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@final
+class Records:
+    """Every method raises `StoreError` if PostgreSQL is away."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def receipt_of_batch(self, side: Side, counterparty: str, batch: UUID) -> KeptReceipt | None:
+        """The receipt of one batch, as this member kept it on that side."""
+        with guarded():
+            row = await self._pool.fetchrow(_SQL["receipt_of_batch"], side, counterparty, batch)
+        return None if row is None else _kept(row)
+
+    async def receipt(self, digest: bytes) -> KeptReceipt | None:
+        """The receipt with this id (32 bytes)."""
+        with guarded():
+            row = await self._pool.fetchrow(_SQL["receipt"], digest)
+        return None if row is None else _kept(row)
+
+    async def receipts_for(
+        self, counterparty: str, after_seq: int, limit: int, *, since: datetime = _BEGINNING
+    ) -> list[tuple[int, KeptReceipt]]:
+        """Receipts that this owner keeps of one querier since a time, in the order of keeping, each with its number.
+
+        A row may appear behind one with a higher number: who adopts receipts after a crash asks
+        again from a little before the last number seen.
+        """
+        with guarded():
+            rows = await self._pool.fetch(_SQL["receipts_for"], counterparty, after_seq, limit, since)
+        return [(row["seq"], _kept(row)) for row in rows]
+
+    async def last_kept(self, owner: str) -> datetime | None:
+        """When this querier last kept a receipt of that owner."""
+        with guarded():
+            found: datetime | None = await self._pool.fetchval(_SQL["last_kept"], owner)
+        return found
+
+    async def known_batches(self, owner: str, batches: Sequence[UUID]) -> set[UUID]:
+        """Those of the batches for which this querier keeps a receipt of that owner."""
+        with guarded():
+            rows = await self._pool.fetch(_SQL["known_batches"], owner, batches)
+        return {UUID(int=row["batch"].int) for row in rows}
+
+    async def usage(self, day: date) -> Mapping[str, int]:
+        """Elements that each querier had evaluated on one day (UTC)."""
+        begin = datetime.combine(day, time(), UTC)
+        with guarded():
+            rows = await self._pool.fetch(_SQL["usage"], begin, begin + timedelta(days=1))
+        return {row["counterparty"]: row["elements"] for row in rows}
+
+    async def epoch_usage(self, epochs: Sequence[bytes], *, seconds: float = 60.0) -> Mapping[tuple[str, bytes], int]:
+        """Elements evaluated for each (querier, epoch digest). Reads the whole index: for the start only."""
+        with guarded():
+            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+                await connection.execute(f"set local statement_timeout = {round(seconds * 1000)}")
+                rows = await connection.fetch(_SQL["epoch_usage"], epochs, timeout=seconds + 1)
+        return {(row["counterparty"], row["epoch"]): row["elements"] for row in rows}
+
+    async def unanswered(self, after_seq: int = 0, limit: int = 1000) -> list[tuple[int, datetime, UnansweredAsk]]:
+        """Asks without an answer, oldest first: number, when it was asked, the ask."""
+        with guarded():
+            rows = await self._pool.fetch(_SQL["unanswered"], after_seq, limit)
+        return [(row["seq"], row["asked_at"], _ask(row)) for row in rows]
+
+    async def check(self, check: UUID) -> SealedCheck | None:
+        """The sealed record of one check."""
+        with guarded():
+            row = await self._pool.fetchrow(_SQL["check"], check)
+        if row is None:
+            return None
+        return SealedCheck(**{**row, "id": _uuid(row["id"]), "hour_key": _uuid(row["hour_key"])})
+
+    async def hour_key(self, key: UUID) -> tuple[UUID, datetime, bytes] | None:
+        """An hour key: id, hour, sealed bytes."""
+        with guarded():
+            row = await self._pool.fetchrow(_SQL["hour_key"], key)
+        return None if row is None else (_uuid(row["id"]), row["hour"], row["sealed"])
+
+
+def _uuid(value: UUID) -> UUID:
+    # asyncpg gives its own subclass, which pickles and compares well but prints another repr.
+    return UUID(int=value.int)
+
+
+def _kept(row: asyncpg.Record) -> KeptReceipt:
+    return KeptReceipt(
+        side=row["side"],
+        counterparty=row["counterparty"],
+        batch=_uuid(row["batch"]),
+        epoch=row["epoch"],
+        count=row["count"],
+        receipt=Receipt.from_bytes(row["receipt"]),
+        elements=row["elements"],
+        evaluated=row["evaluated"],
+        proof=row["proof"],
+        salt=row["salt"],
+        adopted=row["adopted"],
+    )
+
+
+def _ask(row: asyncpg.Record) -> UnansweredAsk:
+    return UnansweredAsk(
+        owner=row["owner"],
+        batch=_uuid(row["batch"]),
+        epoch=row["epoch"],
+        count=row["count"],
+        ask=row["ask"],
+        ask_signature=row["ask_signature"],
+        elements=row["elements"],
+        salt=row["salt"],
+    )

@@ -1,0 +1,127 @@
+-- The owner's lists and their entries.
+
+-- name: create_list
+with created as (
+    insert into lists (name, category, keyset) values ($1, $2, $3)
+    on conflict (name) do nothing
+    returning *
+), told as (
+    select pg_notify('riskshare_lists', name) from created
+)
+select created.* from created left join told on true
+
+-- name: list_named
+select * from lists where name = $1
+
+-- name: list_with_id
+select * from lists where id = $1
+
+-- name: lists
+select * from lists order by name
+
+-- name: counts
+select count(*) filter (where state = 'active') as active,
+       count(*) filter (where state = 'disputed') as disputed,
+       count(*) filter (where state = 'withdrawn') as withdrawn,
+       count(*) filter (where changed > published.upto) as pending
+from (select coalesce(max(s.changed), 0) as upto from snapshots s where s.list_id = $1) as published
+left join entries on list_id = $1
+
+-- name: consult
+select e.*
+from lists l
+join entries e on e.list_id = l.id
+where e.handle = any($1::bytea[]) and e.state <> 'withdrawn' and e.valid_from <= $2 and e.valid_until > $2
+
+-- name: raise_change
+update lists set changed = changed + 1 where id = $1 returning changed
+
+-- name: lock_list
+select * from lists where id = $1 for no key update
+
+-- name: tell
+select pg_notify('riskshare_lists', $1)
+
+-- name: changes
+select * from entries
+where list_id = $1 and changed > $2 and (not $3 or state <> 'withdrawn')
+order by changed
+
+-- name: with_handles
+select * from entries
+where list_id = $1 and handle = any($2::bytea[]) and state <> $3
+  and (state = 'active' or $3 <> 'disputed')
+order by id
+
+-- name: due
+select * from entries
+where list_id = $1 and state <> 'withdrawn' and valid_until <= $2
+order by id
+
+-- name: lists_with_due
+select * from lists l
+where exists (select from entries e where e.list_id = l.id and e.state <> 'withdrawn' and e.valid_until <= $1)
+order by name
+
+-- name: change_state
+update entries e
+set sealed = n.sealed, record = n.record, state = $4, reason = $5, changed = $6
+from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as n (id, sealed, record)
+where e.id = n.id
+
+-- name: begin_import
+create temporary table incoming (
+    position bigint generated always as identity,
+    id uuid not null,
+    handle bytea not null,
+    sealed bytea not null,
+    record bytea not null,
+    content bytea not null,
+    valid_from timestamptz not null,
+    valid_until timestamptz not null
+) on commit drop
+
+-- name: settle_import
+-- The last row of an import that names a handle counts. What stands there decides what becomes of it.
+create temporary table settled on commit drop as
+select n.*,
+       case
+           when e.id is null then 'new'
+           when e.state = 'disputed' then 'disputed'
+           when e.state = 'withdrawn' then case when e.reason = any($2::text[]) then 'barred' else 'relisted' end
+           when e.content = n.content then 'same'
+           else 'replaced'
+       end as effect
+from (select distinct on (handle) * from incoming order by handle, position desc) as n
+left join entries e on e.list_id = $1 and e.handle = n.handle
+
+-- name: count_import
+select count(*) filter (where effect = 'new') as new,
+       count(*) filter (where effect = 'replaced') as replaced,
+       count(*) filter (where effect = 'relisted') as relisted,
+       count(*) filter (where effect = 'same') as same,
+       count(*) filter (where effect = 'disputed') as disputed,
+       count(*) filter (where effect = 'barred') as barred,
+       (select count(*) from incoming) - count(*) as repeated
+from settled
+
+-- name: count_missing
+select count(*) from entries e
+where e.list_id = $1 and e.state <> 'withdrawn'
+  and not exists (select from settled s where s.handle = e.handle)
+
+-- name: missing
+select * from entries e
+where e.list_id = $1 and e.state <> 'withdrawn'
+  and not exists (select from settled s where s.handle = e.handle)
+order by id
+
+-- name: write_import
+insert into entries (id, list_id, handle, sealed, record, content, state, reason, valid_from, valid_until, changed)
+select id, $1, handle, sealed, record, content, 'active', null, valid_from, valid_until, $2
+from settled
+where effect in ('new', 'replaced', 'relisted')
+on conflict (list_id, handle) do update
+set id = excluded.id, sealed = excluded.sealed, record = excluded.record, content = excluded.content,
+    state = 'active', reason = null, valid_from = excluded.valid_from, valid_until = excluded.valid_until,
+    changed = excluded.changed

@@ -1,0 +1,84 @@
+-- What an owner published: epochs, canaries, snapshots, segments, catalogue versions.
+
+-- name: add_epoch
+with added as (
+    insert into epochs (digest, keyset, number, statement, signature, salt, secret_sealed, not_before, not_after, ended_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    on conflict do nothing
+    returning keyset
+)
+select count(*), max(pg_notify('riskshare_epochs', keyset)::text) from added
+
+-- name: epochs
+select * from epochs where $1::text is null or keyset = $1 order by keyset, number
+
+-- name: epoch
+select * from epochs where digest = $1
+
+-- name: end_epoch
+with ended as (
+    update epochs set ended_at = $2 where digest = $1 and ended_at is null returning keyset
+)
+select count(*), max(pg_notify('riskshare_epochs', keyset)::text) from ended
+
+-- name: add_canaries
+insert into canaries (list_id, value) select $1, unnest($2::text[]) on conflict do nothing
+
+-- name: canaries
+select value from canaries where list_id = $1 order by value
+
+-- name: add_segments
+insert into segments (file_digest, list_id, epoch, header_digest, header_length, file_length, kind, created_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+on conflict (file_digest) do nothing
+
+-- name: add_snapshot
+-- Compare and swap: the chain must end at the version that the publisher saw. Of two that saw the same, the second
+-- waits for the first at the primary key, and then adds nothing.
+insert into snapshots
+    (list_id, epoch, version, digest, statement, signature, salt, issued_at, expires_at, changed, segments)
+select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::bytea[]
+where $12 = coalesce((select max(version) from snapshots where list_id = $1 and epoch = $2), 0)
+  and not exists (
+      select from unnest($11::bytea[]) as s (file_digest)
+      where not exists (select from segments where segments.file_digest = s.file_digest)
+  )
+on conflict (list_id, epoch, version) do nothing
+
+-- name: newest_version
+select coalesce(max(version), 0) from snapshots where list_id = $1 and epoch = $2
+
+-- name: tell_snapshot
+select pg_notify('riskshare_snapshots', name) from lists where id = $1
+
+-- name: latest_snapshot
+select * from snapshots where list_id = $1 and epoch = $2 order by version desc limit 1
+
+-- name: snapshot
+select * from snapshots where list_id = $1 and epoch = $2 and version = $3
+
+-- name: segment
+select * from segments where file_digest = $1
+
+-- name: segments
+select * from segments where file_digest = any($1::bytea[])
+
+-- name: unreferenced_segments
+select * from segments
+where created_at < $1
+  and not exists (select from snapshots where file_digest = any(snapshots.segments))
+
+-- name: forget_snapshots
+delete from snapshots s
+where s.expires_at < $1
+  and s.version < (select max(version) from snapshots n where n.list_id = s.list_id and n.epoch = s.epoch)
+
+-- name: forget_segments
+delete from segments
+where file_digest = any($1::bytea[])
+  and not exists (select from snapshots where file_digest = any(snapshots.segments))
+
+-- name: next_catalogue_version
+insert into catalogue_versions (reader, version) values ($1, 1)
+on conflict (reader) do update set version = catalogue_versions.version + 1
+returning version

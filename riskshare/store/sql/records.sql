@@ -1,0 +1,40 @@
+-- Reading what exchanges left behind.
+
+-- name: receipt_of_batch
+select * from receipts where side = $1 and counterparty = $2 and batch = $3
+
+-- name: receipt
+select * from receipts where id = $1 order by seq limit 1
+
+-- name: receipts_for
+select * from receipts
+where side = 'owner' and counterparty = $1 and seq > $2 and recorded_at >= $4
+order by seq
+limit $3
+
+-- name: last_kept
+select max(recorded_at) from receipts where side = 'querier' and counterparty = $1
+
+-- name: known_batches
+select batch from receipts where side = 'querier' and counterparty = $1 and batch = any($2::uuid[])
+
+-- name: usage
+select counterparty, sum(count)::bigint as elements
+from receipts
+where side = 'owner' and recorded_at >= $1 and recorded_at < $2
+group by counterparty
+
+-- name: epoch_usage
+select counterparty, epoch, sum(count)::bigint as elements
+from receipts
+where side = 'owner' and epoch = any($1::bytea[])
+group by counterparty, epoch
+
+-- name: unanswered
+select * from unanswered where seq > $1 order by seq limit $2
+
+-- name: check
+select id, answered_at, hour_key, record, statement, signature, salt from checks where id = $1
+
+-- name: hour_key
+select id, hour, sealed from hour_keys where id = $1

@@ -1,0 +1,266 @@
+-- The whole schema as it is now. A test proves that the migrations lead to exactly this.
+--
+-- No column holds an identifier in the clear: `entries.sealed` and `checks.record` are ciphertext, handles are
+-- keyed hashes, elements are blinded. Columns that do not compress are stored EXTERNAL, so that
+-- PostgreSQL does not try.
+
+create table migrations (
+    version integer primary key,
+    name text not null,
+    applied_at timestamptz not null default clock_timestamp()
+);
+
+-- The owner's lists ---------------------------------------------------------------------------------------------
+
+create table lists (
+    id integer generated always as identity primary key,
+    name text not null unique check (name <> ''),
+    category text not null,
+    keyset text not null,
+    created_at timestamptz not null default clock_timestamp(),
+    -- Counts the changes of this list. Whoever changes entries raises it first, and so holds
+    -- the row's lock until the commit: numbers become visible in their order.
+    changed bigint not null default 0
+);
+
+create table entries (
+    id uuid primary key,
+    list_id integer not null references lists,
+    handle bytea not null check (length(handle) = 32),
+    sealed bytea not null,
+    record bytea not null,
+    content bytea not null check (length(content) between 1 and 32),
+    state text not null check (state in ('active', 'disputed', 'withdrawn')),
+    reason text check ((reason is not null) = (state = 'withdrawn')),
+    valid_from timestamptz not null,
+    valid_until timestamptz not null check (valid_until > valid_from),
+    changed bigint not null check (changed > 0),
+    unique (list_id, handle)
+);
+alter table entries alter column sealed set storage external;
+create index entries_by_change on entries (list_id, changed);
+create index entries_by_expiry on entries (valid_until) where state <> 'withdrawn';
+
+create table canaries (
+    list_id integer not null references lists,
+    value text not null,
+    primary key (list_id, value)
+);
+
+create table epochs (
+    digest bytea primary key check (length(digest) = 32),
+    keyset text not null,
+    number integer not null check (number > 0),
+    statement bytea not null,
+    signature bytea not null check (length(signature) = 64),
+    salt bytea not null check (length(salt) = 16),
+    secret_sealed bytea not null,
+    not_before timestamptz not null,
+    not_after timestamptz not null check (not_after > not_before),
+    ended_at timestamptz,
+    unique (keyset, number)
+);
+
+create table snapshots (
+    list_id integer not null references lists,
+    epoch bytea not null references epochs,
+    version bigint not null check (version > 0),
+    digest bytea not null check (length(digest) = 32),
+    statement bytea not null,
+    signature bytea not null check (length(signature) = 64),
+    salt bytea not null check (length(salt) = 16),
+    issued_at timestamptz not null,
+    expires_at timestamptz not null check (expires_at > issued_at),
+    changed bigint not null check (changed >= 0),
+    segments bytea[] not null,
+    primary key (list_id, epoch, version)
+);
+
+create table segments (
+    file_digest bytea primary key check (length(file_digest) = 32),
+    list_id integer not null references lists,
+    epoch bytea not null references epochs,
+    header_digest bytea not null check (length(header_digest) = 32),
+    header_length integer not null check (header_length > 0),
+    file_length bigint not null check (file_length >= header_length),
+    kind text not null check (kind in ('base', 'delta')),
+    created_at timestamptz not null
+);
+
+create table catalogue_versions (
+    reader text primary key,
+    version bigint not null check (version > 0)
+);
+
+-- What a subscriber trusts --------------------------------------------------------------------------------------
+
+create table catalogues (
+    owner text primary key,
+    version bigint not null check (version > 0),
+    statement bytea not null,
+    signature bytea not null check (length(signature) = 64),
+    received_at timestamptz not null
+);
+
+create table epoch_statements (
+    digest bytea primary key check (length(digest) = 32),
+    owner text not null,
+    keyset text not null,
+    number integer not null check (number > 0),
+    statement bytea not null,
+    signature bytea not null check (length(signature) = 64),
+    salt bytea not null check (length(salt) = 16),
+    received_at timestamptz not null,
+    unique (owner, keyset, number)
+);
+
+create table trusted (
+    owner text not null,
+    list_name text not null,
+    revision bigint not null check (revision > 0),
+    state bytea not null,
+    updated_at timestamptz not null,
+    primary key (owner, list_name)
+);
+
+create table fraud_proofs (
+    id bigint generated always as identity primary key,
+    kind text not null,
+    accused text not null,
+    about bytea not null check (length(about) = 32),
+    evidence bytea not null,
+    found_at timestamptz not null,
+    unique (kind, about)
+);
+
+create table registry_versions (
+    version bigint primary key check (version > 0),
+    digest bytea not null check (length(digest) = 32),
+    file bytea not null,
+    received_at timestamptz not null
+);
+
+-- Exchanges: what both sides keep of every ask and every check ---------------------------------------------------
+-- `seq` is the order of keeping. The ledger takes its leaves from here by it. Two workers may commit
+-- out of the order of `seq`: whoever walks it must not take a gap for the end.
+-- These tables have no check constraints: PostgreSQL prepares them anew for each statement, which
+-- costs a commit 20 microseconds; the values are checked when a receipt or a check is made.
+-- The types carry the rows of a group commit: one array of each.
+
+create type kept_receipt as (
+    counterparty text,
+    batch uuid,
+    epoch bytea,
+    count integer,
+    receipt bytea,
+    elements bytea,
+    evaluated bytea,
+    proof bytea,
+    salt bytea,
+    adopted boolean
+);
+
+create type open_ask as (
+    owner text,
+    batch uuid,
+    epoch bytea,
+    count integer,
+    ask bytea,
+    ask_signature bytea,
+    elements bytea,
+    salt bytea
+);
+
+create type kept_check as (
+    id uuid,
+    answered_at timestamptz,
+    hour_key uuid,
+    record bytea,
+    statement bytea,
+    signature bytea,
+    salt bytea
+);
+
+create type kept_hour_key as (
+    id uuid,
+    hour timestamptz,
+    sealed bytea
+);
+
+create type kept_response as (
+    api_key text,
+    key_digest bytea,
+    request_digest bytea,
+    response bytea
+);
+
+create table receipts (
+    side text not null,
+    counterparty text not null,
+    batch uuid not null,
+    id bytea not null,
+    epoch bytea not null,
+    count integer not null,
+    receipt bytea not null,
+    elements bytea not null,
+    evaluated bytea not null,
+    proof bytea not null,
+    salt bytea not null,
+    adopted boolean not null,
+    recorded_at timestamptz not null default clock_timestamp(),
+    seq bigint generated always as identity,
+    primary key (side, counterparty, batch)
+) with (toast_tuple_target = 8160);
+alter table receipts alter column receipt set storage external;
+alter table receipts alter column elements set storage external;
+alter table receipts alter column evaluated set storage external;
+create index receipts_by_id on receipts (id);
+-- Quotas of a day or an epoch are summed from this index alone. `side` does not lead: planned over an empty table,
+-- a look-up by the primary key would else walk one side of this index.
+create index receipts_by_time on receipts (recorded_at) include (side, counterparty, count, epoch);
+create index receipts_of_queriers on receipts (counterparty, seq) where side = 'owner';
+
+create table unanswered (
+    owner text not null,
+    batch uuid not null,
+    epoch bytea not null,
+    count integer not null,
+    ask bytea not null,
+    ask_signature bytea not null,
+    elements bytea not null,
+    salt bytea not null,
+    asked_at timestamptz not null default clock_timestamp(),
+    seq bigint generated always as identity,
+    primary key (owner, batch)
+) with (toast_tuple_target = 8160);
+alter table unanswered alter column elements set storage external;
+
+create table hour_keys (
+    id uuid primary key,
+    hour timestamptz not null,
+    sealed bytea not null
+);
+
+create table checks (
+    id uuid primary key,
+    answered_at timestamptz not null,
+    hour_key uuid not null,
+    record bytea not null,
+    statement bytea not null,
+    signature bytea not null,
+    salt bytea not null,
+    seq bigint generated always as identity
+) with (toast_tuple_target = 8160);
+alter table checks alter column record set storage external;
+
+create table idempotency (
+    api_key text not null,
+    key_digest bytea not null,
+    request_digest bytea not null,
+    -- Sealed; null while the request is being worked on.
+    response bytea,
+    started_at timestamptz not null default clock_timestamp(),
+    primary key (api_key, key_digest)
+);
+alter table idempotency alter column response set storage external;
+create index idempotency_by_time on idempotency (started_at);

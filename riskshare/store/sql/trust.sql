@@ -1,0 +1,74 @@
+-- What a subscriber trusts. Nothing here goes backwards.
+
+-- name: keep_catalogue
+insert into catalogues (owner, version, statement, signature, received_at)
+values ($1, $2, $3, $4, $5)
+on conflict (owner) do update
+set version = excluded.version, statement = excluded.statement, signature = excluded.signature,
+    received_at = excluded.received_at
+where excluded.version > catalogues.version
+   or (excluded.version = catalogues.version and excluded.statement = catalogues.statement)
+
+-- name: catalogues
+select * from catalogues order by owner
+
+-- name: drop_catalogue
+delete from catalogues where owner = $1
+
+-- name: keep_epoch_statement
+insert into epoch_statements (digest, owner, keyset, number, statement, signature, salt, received_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+on conflict do nothing
+
+-- name: epoch_statement
+select * from epoch_statements where digest = $1
+
+-- name: epoch_statement_numbered
+select * from epoch_statements where owner = $1 and keyset = $2 and number = $3
+
+-- name: epoch_statements
+select * from epoch_statements where $1::text is null or owner = $1 order by owner, keyset, number
+
+-- name: begin_trust
+insert into trusted (owner, list_name, revision, state, updated_at) values ($1, $2, 1, $3, $4)
+on conflict (owner, list_name) do nothing
+returning *
+
+-- name: swap_trust
+-- Compare and swap on the revision and the state that the writer read.
+update trusted set revision = revision + 1, state = $3, updated_at = $4
+where owner = $1 and list_name = $2 and revision = $5 and state = $6
+returning *
+
+-- name: tell_trust
+select pg_notify('riskshare_trusted', $1)
+
+-- name: trusted
+select * from trusted where owner = $1 and list_name = $2
+
+-- name: all_trusted
+select * from trusted order by owner, list_name
+
+-- name: keep_fraud_proof
+insert into fraud_proofs (kind, accused, about, evidence, found_at) values ($1, $2, $3, $4, $5)
+on conflict (kind, about) do nothing
+
+-- name: fraud_proofs
+select kind, accused, about, evidence, found_at from fraud_proofs order by id
+
+-- name: keep_registry
+-- Each version follows the last one without a gap; the first may have any number.
+with kept as (
+    insert into registry_versions (version, digest, file, received_at)
+    select $1, $2, $3, $4
+    where $1 = coalesce((select max(version) + 1 from registry_versions), $1)
+    on conflict (version) do nothing
+    returning version
+)
+select count(*), max(pg_notify('riskshare_registry', version::text)::text) from kept
+
+-- name: registry
+select * from registry_versions where version = $1
+
+-- name: newest_registry
+select * from registry_versions order by version desc limit 1

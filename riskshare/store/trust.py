@@ -1,0 +1,140 @@
+"""What this member trusts of others: catalogues, epoch statements, list states, proofs of fraud, the registry.
+
+Whether a statement may be trusted is decided before; this keeps it so that nothing goes back over a restart or
+a race of two workers.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, final
+
+from riskshare.sharing.kept import CatalogueRow, EpochStatementRow, FraudProofRow, RegistryRow, TrustedRow
+from riskshare.store.connection import affected
+from riskshare.store.failures import guarded
+from riskshare.store.queries import load
+
+if TYPE_CHECKING:
+    from riskshare.store.connection import Pool
+
+_SQL: Final = load("trust.sql")
+
+
+@final
+class Trust:
+    """Every method raises `StoreError` if PostgreSQL is away."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def keep_catalogue(self, row: CatalogueRow) -> bool:
+        """Keep an owner's newest catalogue, or the same one received again.
+
+        False: it is older, or another of the same version.
+        """
+        with guarded():
+            status = await self._pool.execute(
+                _SQL["keep_catalogue"], row.owner, row.version, row.statement, row.signature, row.received_at
+            )
+        return affected(status) == 1
+
+    async def catalogues(self) -> list[CatalogueRow]:
+        """The newest catalogue of each owner."""
+        with guarded():
+            return [CatalogueRow(**row) for row in await self._pool.fetch(_SQL["catalogues"])]
+
+    async def drop_catalogue(self, owner: str) -> None:
+        """Forget an owner's catalogue, to recover from a version that a stolen key pushed too far."""
+        with guarded():
+            await self._pool.execute(_SQL["drop_catalogue"], owner)
+
+    async def keep_epoch_statement(self, row: EpochStatementRow) -> EpochStatementRow:
+        """Keep an epoch statement; gives what stands for its (owner, keyset, number).
+
+        If that has another digest, the two statements are a proof of fraud.
+        """
+        with guarded():
+            async with self._pool.acquire() as connection:
+                await connection.execute(
+                    _SQL["keep_epoch_statement"],
+                    row.digest,
+                    row.owner,
+                    row.keyset,
+                    row.number,
+                    row.statement,
+                    row.signature,
+                    row.salt,
+                    row.received_at,
+                )
+                stands = await connection.fetchrow(_SQL["epoch_statement_numbered"], row.owner, row.keyset, row.number)
+        assert stands is not None
+        return EpochStatementRow(**stands)
+
+    async def epoch_statement(self, digest: bytes) -> EpochStatementRow | None:
+        """The epoch statement of this digest."""
+        with guarded():
+            row = await self._pool.fetchrow(_SQL["epoch_statement"], digest)
+        return None if row is None else EpochStatementRow(**row)
+
+    async def epoch_statements(self, owner: str | None = None) -> list[EpochStatementRow]:
+        """Epoch statements of one owner, or of all."""
+        with guarded():
+            return [EpochStatementRow(**row) for row in await self._pool.fetch(_SQL["epoch_statements"], owner)]
+
+    async def save_trusted(
+        self, owner: str, list_name: str, state: bytes, previous: TrustedRow | None, now: datetime
+    ) -> TrustedRow | None:
+        """Swap the state of one list for a newer one; None if it is no longer `previous` that stands there.
+
+        `previous` is the row that the writer read, None for no row.
+        """
+        with guarded():
+            async with self._pool.acquire() as connection, connection.transaction():
+                if previous is None:
+                    row = await connection.fetchrow(_SQL["begin_trust"], owner, list_name, state, now)
+                else:
+                    row = await connection.fetchrow(
+                        _SQL["swap_trust"], owner, list_name, state, now, previous.revision, previous.state
+                    )
+                if row is not None:
+                    await connection.execute(_SQL["tell_trust"], list_name)
+        return None if row is None else TrustedRow(**row)
+
+    async def trusted(self, owner: str, list_name: str) -> TrustedRow | None:
+        """The state of one list (full name)."""
+        with guarded():
+            row = await self._pool.fetchrow(_SQL["trusted"], owner, list_name)
+        return None if row is None else TrustedRow(**row)
+
+    async def all_trusted(self) -> list[TrustedRow]:
+        """The states of all lists that this member follows."""
+        with guarded():
+            return [TrustedRow(**row) for row in await self._pool.fetch(_SQL["all_trusted"])]
+
+    async def keep_fraud_proof(self, row: FraudProofRow) -> bool:
+        """Keep a proof of fraud. False if the same is kept already."""
+        with guarded():
+            status = await self._pool.execute(
+                _SQL["keep_fraud_proof"], row.kind, row.accused, row.about, row.evidence, row.found_at
+            )
+        return affected(status) == 1
+
+    async def fraud_proofs(self) -> list[FraudProofRow]:
+        """All proofs of fraud, in the order in which they were found."""
+        with guarded():
+            return [FraudProofRow(**row) for row in await self._pool.fetch(_SQL["fraud_proofs"])]
+
+    async def keep_registry(self, row: RegistryRow) -> bool:
+        """Keep the next version of the registry. False if it does not follow the newest one that is kept."""
+        with guarded():
+            kept = await self._pool.fetchval(_SQL["keep_registry"], row.version, row.digest, row.file, row.received_at)
+        return bool(kept)
+
+    async def registry(self, version: int | None = None) -> RegistryRow | None:
+        """One version of the registry, or the newest."""
+        with guarded():
+            if version is None:
+                row = await self._pool.fetchrow(_SQL["newest_registry"])
+            else:
+                row = await self._pool.fetchrow(_SQL["registry"], version)
+        return None if row is None else RegistryRow(**row)

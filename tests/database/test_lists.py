@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+import textwrap
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from riskshare.errors import InputError, StoreError
+from riskshare.sharing.kept import ImportCounts, ListCounts, Resealed
+
+NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
+
+
+def handle(who):
+    return hashlib.sha256(who.encode()).digest()
+
+
+def reseal(of, entry, state):
+    """What a peer's data key would do: the additional data name list and state."""
+    return Resealed(f"{state}:{of.name}".encode(), entry.record + b" ")
+
+
+def counts(**given):
+    return ImportCounts(
+        **{"new": 0, "replaced": 0, "relisted": 0, "same": 0, "disputed": 0, "barred": 0, "repeated": 0} | given
+    )
+
+
+@pytest.fixture
+async def mine(store):
+    return await store.lists.create_list("fraud", "transaction_fraud", "default")
+
+
+async def bring(store, of, entries, replace=None):
+    async with store.lists.import_entries(of.id) as intake:
+        await intake.add(entries)
+        return await intake.commit(replace=replace)
+
+
+async def seen(store, of, after=0, **options):
+    async with store.lists.changes(of.id, after, **options) as changes:
+        return changes.upto, [entry async for batch in changes for entry in batch]
+
+
+# --- lists
+
+
+async def test_a_list_is_created_once(store, mine):
+    assert await store.lists.list_named("fraud") == mine
+    assert (mine.name, mine.category, mine.keyset, mine.changed) == ("fraud", "transaction_fraud", "default", 0)
+    with pytest.raises(InputError) as refused:
+        await store.lists.create_list("fraud", "telecom_fraud", "default")
+    assert refused.value.code == "list_exists"
+    assert await store.lists.list_named("other") is None
+    other = await store.lists.create_list("another", "telecom_fraud", "granted")
+    assert await store.lists.lists() == [other, mine]
+
+
+async def test_counts_of_an_empty_list(store, mine):
+    assert await store.lists.counts(mine.id) == ListCounts(0, 0, 0, 0)
+
+
+# --- imports
+
+
+async def test_an_import_adds_entries_that_are_active(store, mine, made):
+    entries = [made.entry("a"), made.entry("b")]
+    assert await bring(store, mine, entries) == counts(new=2)
+    upto, stand = await seen(store, mine)
+    assert upto == 1
+    for brought, one in zip(sorted(entries, key=lambda e: e.id), sorted(stand, key=lambda e: e.id), strict=True):
+        assert (one.id, one.handle, one.sealed, one.record) == (
+            brought.id,
+            brought.handle,
+            brought.sealed,
+            brought.record,
+        )
+        assert (one.state, one.reason, one.changed) == ("active", None, 1)
+        assert (one.valid_from, one.valid_until) == (brought.valid_from, brought.valid_until)
+    assert await store.lists.counts(mine.id) == ListCounts(2, 0, 0, 2)
+
+
+async def test_the_same_file_again_changes_nothing(store, mine, made):
+    await bring(store, mine, [made.entry("a"), made.entry("b")])
+    assert await bring(store, mine, [made.entry("a"), made.entry("b")]) == counts(same=2)
+    assert (await store.lists.list_named("fraud")).changed == 1
+
+
+async def test_other_content_replaces_and_only_that_is_changed(store, mine, made):
+    await bring(store, mine, [made.entry("a"), made.entry("b")])
+    newer = made.entry("b", "other")
+    assert await bring(store, mine, [made.entry("a"), newer, made.entry("c")]) == counts(new=1, same=1, replaced=1)
+    upto, stand = await seen(store, mine, after=1)
+    assert upto == 2
+    assert {one.handle for one in stand} == {handle("b"), handle("c")}
+    assert newer.id in {one.id for one in stand}
+
+
+async def test_the_last_of_repeated_rows_counts(store, mine, made):
+    last = made.entry("a", "z")
+    assert await bring(store, mine, [made.entry("a"), made.entry("b"), made.entry("a", "y"), last]) == counts(
+        new=2, repeated=2
+    )
+    _, stand = await seen(store, mine)
+    assert last.id in {one.id for one in stand}
+
+
+async def test_an_import_may_come_in_parts_and_is_previewed(store, mine, made):
+    await bring(store, mine, [made.entry("a"), made.entry("gone")])
+    async with store.lists.import_entries(mine.id) as intake:
+        await intake.add([made.entry("a", "other")])
+        await intake.add([])
+        await intake.add([made.entry("b")])
+        assert await intake.count() == counts(new=1, replaced=1)
+        assert await intake.count(replace=True) == counts(new=1, replaced=1, withdrawn=1)
+        with pytest.raises(StoreError):
+            await intake.add([made.entry("c")])
+        assert await intake.commit() == counts(new=1, replaced=1)
+    assert await store.lists.counts(mine.id) == ListCounts(3, 0, 0, 3)
+
+
+async def test_an_empty_import_is_no_change(store, mine):
+    async with store.lists.import_entries(mine.id) as intake:
+        assert await intake.commit() == counts()
+    assert (await store.lists.list_named("fraud")).changed == 0
+
+
+async def test_an_import_that_is_the_whole_list_withdraws_the_rest(store, mine, made):
+    await bring(store, mine, [made.entry(who) for who in "abc"])
+    assert await bring(store, mine, [made.entry("a")], replace=("corrected", reseal)) == counts(same=1, withdrawn=2)
+    _, stand = await seen(store, mine, after=1)
+    assert {(one.state, one.reason, one.sealed) for one in stand} == {("withdrawn", "corrected", b"withdrawn:fraud")}
+    assert await store.lists.counts(mine.id) == ListCounts(1, 0, 2, 3)
+    assert await bring(store, mine, [made.entry("a")], replace=("corrected", reseal)) == counts(same=1)
+
+
+async def test_a_withdrawn_entry_is_listed_again_by_an_import(store, mine, made):
+    await bring(store, mine, [made.entry("a")])
+    await store.lists.withdraw(mine.id, [handle("a")], "corrected", reseal)
+    assert await bring(store, mine, [made.entry("a")]) == counts(relisted=1)
+    assert await store.lists.counts(mine.id) == ListCounts(1, 0, 0, 1)
+
+
+async def test_no_import_undoes_an_upheld_appeal_or_a_dispute(store, mine, made):
+    await bring(store, mine, [made.entry("a"), made.entry("b")])
+    await store.lists.withdraw(mine.id, [handle("a")], "appeal_upheld", reseal)
+    await store.lists.change_state(mine.id, [handle("b")], "disputed", reseal)
+    assert await bring(store, mine, [made.entry("a", "new"), made.entry("b", "new")]) == counts(barred=1, disputed=1)
+    assert await store.lists.counts(mine.id) == ListCounts(0, 1, 1, 2)
+
+
+async def test_what_is_not_committed_is_not_there(store, mine, made):
+    async with store.lists.import_entries(mine.id) as intake:
+        await intake.add([made.entry("a")])
+        await intake.count()
+    with suppress(RuntimeError):
+        async with store.lists.import_entries(mine.id) as intake:
+            await intake.add([made.entry("b")])
+            raise RuntimeError
+    assert await store.lists.counts(mine.id) == ListCounts(0, 0, 0, 0)
+
+
+async def test_a_bad_row_takes_the_whole_import_with_it(store, mine, made):
+    bad = made.entry("b", until=NOW - timedelta(days=9))
+    with pytest.raises(StoreError) as refused:
+        await bring(store, mine, [made.entry("a"), bad])
+    assert refused.value.code == "store_refused"
+    assert await store.lists.counts(mine.id) == ListCounts(0, 0, 0, 0)
+
+
+async def test_an_import_into_a_list_that_is_gone_is_refused(store, made):
+    async with store.lists.import_entries(4711) as intake:
+        await intake.add([made.entry("a")])
+        with pytest.raises(InputError) as refused:
+            await intake.commit()
+    assert refused.value.code == "unknown_list"
+
+
+async def test_readers_and_other_lists_do_not_wait_for_an_import(store, mine, made):
+    other = await store.lists.create_list("other", "telecom_fraud", "default")
+    async with store.lists.import_entries(mine.id) as intake:
+        await intake.add([made.entry("a")])
+        assert await bring(store, other, [made.entry("b")]) == counts(new=1)
+        assert await bring(store, mine, [made.entry("c")]) == counts(new=1)
+        assert await intake.commit() == counts(new=1)
+    assert (await store.lists.list_named("fraud")).changed == 2
+
+
+async def test_two_imports_of_one_person_at_once_leave_one_entry(store, mine, made):
+    done = await asyncio.gather(
+        *(bring(store, mine, [made.entry(f"p{n}", str(turn)) for n in range(50)]) for turn in range(4))
+    )
+    assert sum(one.new for one in done) == 50
+    assert await store.lists.counts(mine.id) == ListCounts(50, 0, 0, 50)
+
+
+async def test_a_large_import_is_one_change(store, mine, made):
+    entry = made.entry("x")
+    async with store.lists.import_entries(mine.id) as intake:
+        for part in range(4):
+            await intake.add([made.entry(f"{part}/{n}") for n in range(2500)])
+        assert (await intake.commit()).new == 10_000
+    upto, stand = await seen(store, mine)
+    assert (upto, len(stand)) == (1, 10_000)
+    assert entry.handle not in {one.handle for one in stand}
+
+
+async def test_an_importer_that_is_killed_leaves_nothing(store, mine, dsn, sql):
+    program = textwrap.dedent("""
+        import asyncio, sys, uuid, datetime
+        from riskshare.sharing.kept import EntryRow
+        from riskshare.store.store import Store
+        async def main(dsn, list_id):
+            store = await Store.open(dsn)
+            now = datetime.datetime.now(datetime.UTC)
+            async with store.lists.import_entries(list_id) as intake:
+                for n in range(3):
+                    await intake.add([EntryRow(uuid.uuid4(), uuid.uuid4().bytes * 2, b"s", b"{}", b"c", now,
+                        now + datetime.timedelta(days=1)) for _ in range(1000)])
+                await intake.count()
+                print("ready", flush=True)
+                await asyncio.sleep(600)
+        asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    """)
+    importer = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, dsn, str(mine.id), stdout=asyncio.subprocess.PIPE
+    )
+    assert await importer.stdout.readline() == b"ready\n"
+    importer.kill()
+    await importer.wait()
+    assert await store.lists.counts(mine.id) == ListCounts(0, 0, 0, 0)
+    async with asyncio.timeout(10):
+        while await sql.fetchval("select count(*) from pg_class where relname = 'incoming'"):  # noqa: ASYNC110 - PostgreSQL cleans up on its own
+            await asyncio.sleep(0.02)
+
+
+# --- states
+
+
+async def test_entries_are_withdrawn_disputed_and_restored(store, mine, made):
+    await bring(store, mine, [made.entry(who) for who in "abc"])
+    a, b = handle("a"), handle("b")
+    assert await store.lists.change_state(mine.id, [a, b, handle("nobody")], "disputed", reseal) == 2
+    assert await store.lists.change_state(mine.id, [a], "disputed", reseal) == 0
+    assert await store.lists.withdraw(mine.id, [a], "corrected", reseal) == 1
+    assert await store.lists.change_state(mine.id, [a], "disputed", reseal) == 0
+    assert await store.lists.counts(mine.id) == ListCounts(1, 1, 1, 3)
+    assert await store.lists.change_state(mine.id, [a, b], "active", reseal) == 2
+    _, stand = await seen(store, mine, after=3)
+    assert {(one.handle, one.state, one.reason, one.sealed, one.changed) for one in stand} == {
+        (one, "active", None, b"active:fraud", 4) for one in (a, b)
+    }
+
+
+async def test_a_reason_goes_with_a_withdrawal_only(store, mine):
+    with pytest.raises(ValueError, match="reason"):
+        await store.lists.change_state(mine.id, [], "withdrawn", reseal)
+    with pytest.raises(ValueError, match="reason"):
+        await store.lists.change_state(mine.id, [], "active", reseal, reason="corrected")
+
+
+async def test_a_callback_that_fails_changes_nothing(store, mine, made):
+    await bring(store, mine, [made.entry("a")])
+
+    def broken(of, entry, state):
+        raise KeyError(state)
+
+    with pytest.raises(KeyError):
+        await store.lists.withdraw(mine.id, [handle("a")], "corrected", broken)
+    assert await store.lists.counts(mine.id) == ListCounts(1, 0, 0, 1)
+
+
+async def test_what_is_due_expires_on_every_list(store, mine, made):
+    other = await store.lists.create_list("other", "telecom_fraud", "default")
+    soon = NOW + timedelta(hours=1)
+    await bring(store, mine, [made.entry("a", until=soon), made.entry("b")])
+    await bring(store, other, [made.entry("c", until=soon)])
+    assert await store.lists.expire_due(NOW, reseal) == 0
+    assert await store.lists.expire_due(soon, reseal) == 2
+    assert await store.lists.expire_due(soon, reseal) == 0
+    _, (expired,) = await seen(store, mine, after=1)
+    assert (expired.state, expired.reason, expired.handle) == ("withdrawn", "expired", handle("a"))
+    assert await store.lists.counts(other.id) == ListCounts(0, 0, 1, 1)
+
+
+async def test_the_own_lists_are_consulted_by_handle(store, mine, made):
+    other = await store.lists.create_list("other", "telecom_fraud", "default")
+    await bring(store, mine, [made.entry("a"), made.entry("b"), made.entry("short", until=NOW + timedelta(hours=1))])
+    await bring(store, other, [made.entry("a")])
+    await store.lists.withdraw(mine.id, [handle("b")], "corrected", reseal)
+    handles = [handle(who) for who in ("a", "b", "short", "nobody")]
+    found = await store.lists.consult(handles, NOW)
+    assert sorted((list_id, one.handle) for list_id, one in found) == sorted(
+        [(mine.id, handle("a")), (mine.id, handle("short")), (other.id, handle("a"))]
+    )
+    later = await store.lists.consult(handles, NOW + timedelta(hours=1))
+    assert sorted(list_id for list_id, _ in later) == [mine.id, other.id]
+    assert await store.lists.consult([], NOW) == []
+
+
+# --- changes
+
+
+async def test_changes_are_one_consistent_view(store, mine, made):
+    await bring(store, mine, [made.entry(f"{n}") for n in range(2500)])
+    async with store.lists.changes(mine.id, 0) as changes:
+        batches = aiter(changes)
+        first = await anext(batches)
+        await store.lists.withdraw(mine.id, [handle(f"{n}") for n in range(2500)], "corrected", reseal)
+        rest = [one async for batch in batches for one in batch]
+        assert changes.upto == 1
+    assert len(first) + len(rest) == 2500
+    assert {one.state for one in first + rest} == {"active"}
+    upto, after = await seen(store, mine, after=1)
+    assert (upto, len(after)) == (2, 2500)
+
+
+async def test_a_base_needs_no_withdrawn_entries(store, mine, made):
+    await bring(store, mine, [made.entry("a"), made.entry("b")])
+    await store.lists.withdraw(mine.id, [handle("a")], "corrected", reseal)
+    _, live = await seen(store, mine, live_only=True)
+    assert [one.handle for one in live] == [handle("b")]
+
+
+async def test_changes_of_a_list_that_is_not_there(store):
+    with pytest.raises(InputError):
+        async with store.lists.changes(4711, 0):
+            pass
+
+
+async def test_no_identifier_is_in_any_table(store, mine, made, sql):
+    """What went in as a name comes out of no column: the store only ever saw handles and sealed bytes."""
+    await bring(store, mine, [made.entry("phone:+4915112345678")])
+    tables = await sql.fetch(
+        "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
+    )
+    for row in tables:
+        text = await sql.fetchval(f"select coalesce(string_agg(t::text, ' '), '') from {row['relname']} t")
+        assert "4915112345678" not in text
+        assert b"4915112345678".hex() not in text
+
+
+async def test_handles_are_exactly_32_bytes(sql, store, mine):
+    with pytest.raises(asyncpg.CheckViolationError):
+        await sql.execute(
+            "insert into entries values (gen_random_uuid(), $1, 'short', '', '', 'c', 'active', null, now(),"
+            " now() + interval '1 day', 1)",
+            mine.id,
+        )

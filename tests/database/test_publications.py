@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from riskshare.errors import StoreError
+from riskshare.sharing.kept import ListCounts
+
+NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+async def mine(store):
+    return await store.lists.create_list("fraud", "transaction_fraud", "default")
+
+
+@pytest.fixture
+async def epoch(store, made):
+    row = made.epoch()
+    assert await store.publications.add_epoch(row)
+    return row
+
+
+async def test_epochs_come_back_by_keyset_and_number(store, made, epoch):
+    second, granted = made.epoch(number=2), made.epoch(keyset="a-granted")
+    assert await store.publications.add_epoch(second)
+    assert await store.publications.add_epoch(granted)
+    assert await store.publications.epochs() == [granted, epoch, second]
+    assert await store.publications.epochs("default") == [epoch, second]
+    assert await store.publications.epoch(epoch.digest) == epoch
+    assert await store.publications.epoch(b"\x00" * 32) is None
+
+
+async def test_one_number_of_a_keyset_has_one_epoch(store, made, epoch):
+    assert not await store.publications.add_epoch(made.epoch(number=1))
+    assert not await store.publications.add_epoch(epoch)
+    assert await store.publications.epochs() == [epoch]
+
+
+async def test_an_epoch_ends_once(store, epoch):
+    assert await store.publications.end_epoch(epoch.digest, NOW)
+    assert not await store.publications.end_epoch(epoch.digest, NOW + timedelta(hours=1))
+    assert await store.publications.epoch(epoch.digest) == replace(epoch, ended_at=NOW)
+    assert not await store.publications.end_epoch(b"\x00" * 32, NOW)
+
+
+async def test_canaries_are_kept_once_and_sorted(store, mine):
+    await store.publications.add_canaries(mine.id, ["canary:b", "canary:a"])
+    await store.publications.add_canaries(mine.id, ["canary:a"])
+    assert await store.publications.canaries(mine.id) == ("canary:a", "canary:b")
+
+
+async def test_a_snapshot_is_published_with_its_segments(store, mine, epoch, made):
+    base = made.segment(mine.id, epoch.digest)
+    first = made.snapshot(mine.id, epoch.digest, 1, [base])
+    assert await store.publications.latest_snapshot(mine.id, epoch.digest) is None
+    assert await store.publications.publish(first, [base], 0)
+    delta = made.segment(mine.id, epoch.digest, "delta")
+    second = made.snapshot(mine.id, epoch.digest, 2, [base, delta])
+    assert await store.publications.publish(second, [delta], 1)
+    assert await store.publications.latest_snapshot(mine.id, epoch.digest) == second
+    assert await store.publications.snapshot(mine.id, epoch.digest, 1) == first
+    assert await store.publications.snapshot(mine.id, epoch.digest, 3) is None
+    assert await store.publications.segment(delta.ref.file_digest) == delta
+    assert await store.publications.segment(b"\x00" * 32) is None
+    wanted = [delta.ref.file_digest, b"\x00" * 32, base.ref.file_digest]
+    assert await store.publications.segments(wanted) == [delta, base]
+
+
+@pytest.mark.parametrize(("version", "expected"), [(1, 0), (2, 0), (3, 2), (2, 2)])
+async def test_a_publisher_that_saw_another_version_writes_nothing(store, mine, epoch, made, version, expected):  # noqa: PLR0917 - fixtures
+    base = made.segment(mine.id, epoch.digest)
+    await store.publications.publish(made.snapshot(mine.id, epoch.digest, 1, [base]), [base], 0)
+    other = made.segment(mine.id, epoch.digest)
+    late = made.snapshot(mine.id, epoch.digest, version, [other])
+    assert not await store.publications.publish(late, [other], expected)
+    assert await store.publications.segment(other.ref.file_digest) is None
+
+
+async def test_of_publishers_at_once_one_wins(store, mine, epoch, made):
+    segments = [made.segment(mine.id, epoch.digest) for _ in range(8)]
+    results = await asyncio.gather(
+        *(store.publications.publish(made.snapshot(mine.id, epoch.digest, 1, [one]), [one], 0) for one in segments)
+    )
+    assert sorted(results) == [False] * 7 + [True]
+    kept = await store.publications.segments([one.ref.file_digest for one in segments])
+    assert kept == [segments[results.index(True)]]
+
+
+async def test_a_snapshot_of_a_segment_that_is_not_kept_is_refused(store, mine, epoch, made):
+    base, lost = made.segment(mine.id, epoch.digest), made.segment(mine.id, epoch.digest)
+    with pytest.raises(StoreError) as refused:
+        await store.publications.publish(made.snapshot(mine.id, epoch.digest, 1, [base, lost]), [base], 0)
+    assert refused.value.code == "store_refused"
+    assert await store.publications.segment(base.ref.file_digest) is None
+
+
+async def test_chains_of_two_epochs_and_lists_are_apart(store, mine, epoch, made):
+    other = await store.lists.create_list("other", "telecom_fraud", "default")
+    second = made.epoch(number=2)
+    await store.publications.add_epoch(second)
+    for list_id, digest in [(mine.id, epoch.digest), (mine.id, second.digest), (other.id, epoch.digest)]:
+        base = made.segment(list_id, digest)
+        assert await store.publications.publish(made.snapshot(list_id, digest, 1, [base]), [base], 0)
+
+
+async def test_what_is_published_is_no_longer_pending(store, mine, epoch, made):
+    async with store.lists.import_entries(mine.id) as intake:
+        await intake.add([made.entry("a"), made.entry("b")])
+        await intake.commit()
+    await store.publications.publish(made.snapshot(mine.id, epoch.digest, 1, [], changed=1), [], 0)
+    assert await store.lists.counts(mine.id) == ListCounts(2, 0, 0, 0)
+    async with store.lists.import_entries(mine.id) as intake:
+        await intake.add([made.entry("c")])
+        await intake.commit()
+    assert await store.lists.counts(mine.id) == ListCounts(3, 0, 0, 1)
+
+
+async def test_old_snapshots_and_their_segments_are_forgotten_in_order(store, mine, epoch, made):
+    old, new = made.segment(mine.id, epoch.digest), made.segment(mine.id, epoch.digest)
+    day = timedelta(days=1)
+    await store.publications.publish(made.snapshot(mine.id, epoch.digest, 1, [old]), [old], 0)
+    await store.publications.publish(made.snapshot(mine.id, epoch.digest, 2, [new], issued_at=NOW + day), [new], 1)
+    later = NOW + 300 * day
+    assert await store.publications.unreferenced_segments(later) == []
+    assert await store.publications.forget_segments([old.ref.file_digest]) == 0
+    assert await store.publications.forget_snapshots(NOW) == 0
+    assert await store.publications.forget_snapshots(later) == 1
+    assert (await store.publications.latest_snapshot(mine.id, epoch.digest)).version == 2
+    assert await store.publications.unreferenced_segments(NOW) == []
+    assert await store.publications.unreferenced_segments(later) == [old]
+    assert await store.publications.forget_segments([old.ref.file_digest, new.ref.file_digest]) == 1
+    assert await store.publications.segment(new.ref.file_digest) == new
+
+
+async def test_catalogue_versions_grow_for_each_reader(store):
+    drawn = await asyncio.gather(*(store.publications.next_catalogue_version("bank") for _ in range(10)))
+    assert sorted(drawn) == list(range(1, 11))
+    assert await store.publications.next_catalogue_version("card") == 1
