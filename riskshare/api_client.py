@@ -1,0 +1,237 @@
+"""The client for payment systems: `riskshare.Client`.
+
+    async with Client("https://127.0.0.1:9443", api_key) as client:
+        verdict = await client.check(["phone:+8613800138000"], purpose="payment")
+
+A request that got no answer is sent again, with the same Idempotency-Key, so that it is answered and paid
+once. `incomplete` is a verdict, not an error: it never means clear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+
+from riskshare.api_models import (
+    CheckRequest,
+    CheckResponse,
+    ChecksResponse,
+    ListModel,
+    ListsResponse,
+    ProblemModel,
+)
+from riskshare.errors import (
+    AccessError,
+    IdempotencyError,
+    InputError,
+    PeerDown,
+    PeerGarbage,
+    PeerLate,
+    RiskshareError,
+    StoreError,
+)
+
+MAX_RESPONSE = 16 * 1024 * 1024
+"""Longest response that is read, in bytes."""
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 2.0
+
+_OWN = "own peer"
+_AGAIN = frozenset({409, 429, 502, 503, 504})
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Client:
+    """Asks one's own peer. Make it in a running event loop; `close` it at the end.
+
+    `timeout` is in seconds and counts on top of a check's deadline, for each of at most `attempts`. `tls` is for a
+    peer whose certificate no public authority signed.
+
+    Every method raises:
+        AccessError: the API key.
+        InputError: the request; its sentence names each defect.
+        IdempotencyError: the key was used for another request.
+        StoreError: the peer could not keep the record, so there is no verdict.
+        PeerDown, PeerLate, PeerGarbage: the peer cannot be reached, is slow, or answers something else.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        timeout: float = 5.0,
+        attempts: int = 3,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._timeout = timeout
+        self._attempts = attempts
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=True if tls is None else tls, limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Authorization": f"Bearer {api_key}", "Accept": "application/json"},
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def check(
+        self,
+        identifiers: Iterable[str | tuple[str, str]],
+        *,
+        purpose: str,
+        reference: str = "",
+        categories: Iterable[str] = (),
+        deadline_ms: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> CheckResponse:
+        """Ask whether any of the identifiers is listed; each is `type:value`, or a tuple of both."""
+        body = question(
+            identifiers, purpose=purpose, reference=reference, categories=categories, deadline_ms=deadline_ms
+        )
+        return _read(
+            CheckResponse, await self._post("/v1/check", body, _seconds([body]), idempotency_key or str(uuid4()))
+        )
+
+    async def checks(
+        self, questions: Sequence[CheckRequest | Mapping[str, Any]], *, idempotency_key: str | None = None
+    ) -> tuple[CheckResponse | ProblemModel, ...]:
+        """Make up to 1,000 checks; each is answered on its own, by a verdict or by the problem that prevented one.
+
+        A question is what `question` makes, or a `CheckRequest`.
+        """
+        bodies = [
+            item.model_dump(mode="json", exclude_none=True) if isinstance(item, CheckRequest) else dict(item)
+            for item in questions
+        ]
+        data = await self._post(
+            "/v1/checks", {"checks": bodies}, _seconds(bodies) * len(bodies), idempotency_key or str(uuid4())
+        )
+        results = _read(ChecksResponse, data).results
+        if len(results) != len(bodies):
+            raise PeerGarbage(_OWN, "The peer answered another number of checks than it was asked.")
+        return results
+
+    async def lists(self) -> tuple[ListModel, ...]:
+        """The lists that a check consults, and how fresh they are."""
+        return _read(ListsResponse, await self._send("GET", "/v1/lists", None, self._timeout, {})).lists
+
+    async def _post(self, path: str, body: Mapping[str, Any], seconds: float, key: str) -> bytes:
+        headers = {"Idempotency-Key": f'"{key}"'}
+        return await self._send("POST", path, body, self._timeout + seconds, headers)
+
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float, headers: Mapping[str, str]
+    ) -> bytes:
+        """Send until there is an answer, at most `attempts` times."""
+        pause = FIRST_PAUSE
+        for attempt in range(1, self._attempts + 1):
+            try:
+                status, data, after = await self._once(method, path, body, seconds, headers)
+            except (PeerDown, PeerLate, PeerGarbage) as error:
+                if attempt == self._attempts or error.code == "peer_garbage":
+                    raise
+            else:
+                if status == 200:
+                    return data
+                if attempt == self._attempts or status not in _AGAIN:
+                    raise _refusal(status, data)
+                pause = max(pause, min(after, LONGEST_PAUSE))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        raise ValueError("at least one attempt is needed")
+
+    async def _once(
+        self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float, headers: Mapping[str, str]
+    ) -> tuple[int, bytes, float]:
+        try:
+            async with self._session.request(
+                method,
+                self._url + path,
+                json=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+            ) as response:
+                chunks: list[bytes] = []
+                size = 0
+                async for chunk in response.content.iter_any():
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > MAX_RESPONSE:
+                        raise PeerGarbage(_OWN, "The peer's answer is too long.")
+                after = response.headers.get("Retry-After", "")
+                return response.status, b"".join(chunks), float(after) if after.isdecimal() else 0.0
+        except aiohttp.ClientConnectorError as error:
+            raise PeerDown(_OWN, "The peer cannot be reached. Is it running, and is the URL right?") from error
+        except TimeoutError as error:
+            raise PeerLate(_OWN, "The peer did not answer in time.") from error
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
+            raise PeerGarbage(_OWN, "The connection to the peer broke.", code="peer_disconnected") from error
+        except aiohttp.ClientError as error:
+            raise PeerGarbage(_OWN, "The peer did not answer in HTTP as it should be.") from error
+
+
+def question(
+    identifiers: Iterable[str | tuple[str, str]],
+    *,
+    purpose: str,
+    reference: str = "",
+    categories: Iterable[str] = (),
+    deadline_ms: int | None = None,
+) -> dict[str, Any]:
+    """One check as JSON; the peer validates it."""
+    body: dict[str, Any] = {
+        "identifiers": [item if isinstance(item, str) else {"type": item[0], "value": item[1]} for item in identifiers],
+        "purpose": purpose,
+        "reference": reference,
+        "categories": list(categories),
+    }
+    if deadline_ms is not None:
+        body["deadline_ms"] = deadline_ms
+    return body
+
+
+def _seconds(bodies: Iterable[Mapping[str, Any]]) -> float:
+    return max((body.get("deadline_ms") or 0 for body in bodies), default=0) / 1000
+
+
+def _read(model: type[_Model], data: bytes) -> _Model:
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise PeerGarbage(_OWN, "The peer's answer is not of the form that this version knows.") from error
+
+
+def _refusal(status: int, data: bytes) -> RiskshareError:
+    try:
+        problem = ProblemModel.model_validate_json(data)
+    except ValidationError:
+        return PeerGarbage(_OWN, f"The peer refused with status {status} and no reason.")
+    message = " ".join([problem.detail, *(f"{item.pointer or '#'}: {item.detail}" for item in problem.errors)])
+    if status in (401, 403):
+        return AccessError(message, code=problem.code)
+    if problem.code.startswith("idempotency_key"):
+        return IdempotencyError(message, code=problem.code)
+    if status < 500:
+        return InputError(message, code=problem.code)
+    return StoreError(message, code=problem.code) if status == 503 else RiskshareError(message, code=problem.code)

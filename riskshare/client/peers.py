@@ -1,0 +1,340 @@
+"""PeerClient: what this peer asks of others.
+
+Nothing is taken from the environment, no redirect is followed, no cookie kept, nothing decompressed. Each
+response has a deadline and a limit in bytes, and counts only if the certificate shown
+belongs to that member by the registry in force when the answer is here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import BinaryIO, Final, Literal, Self, cast
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from riskshare.client.reading import CBOR, PeerResponse, failure, read_bounded, refuse_unless
+from riskshare.client.remote import Registries, Remote, Remotes
+from riskshare.encoding import format_time
+from riskshare.errors import DiskError, EncodingError, PeerError, PeerGarbage
+from riskshare.metrics import Metrics
+from riskshare.names import split_list_name
+from riskshare.query.message import (
+    EPOCH,
+    LISTS,
+    MAX_ANSWER_BYTES,
+    RECEIPTS,
+    REGISTRY,
+    SEGMENT,
+    SNAPSHOT,
+    SNAPSHOT_VERSION,
+)
+from riskshare.query.receipt_page import MAX_PAGE_BYTES, PagedReceipt, read_page
+from riskshare.registry.network import MAX_FILE as MAX_REGISTRY
+
+MAX_STATEMENT = 4 * 1024 * 1024
+"""Longest catalogue, epoch or snapshot statement that is read, in bytes; their own parsers have tighter limits."""
+
+KEEP_ALIVE = 300.0
+"""Seconds that an idle connection is kept: a new mutual handshake costs as much as ten checks."""
+
+CONNECTIONS = 128
+"""Most connections to one member: asks in flight, and a long poll for each list."""
+
+QUIET = 15.0
+"""Seconds without a byte after which a transfer is given up."""
+
+_CHUNK = 256 * 1024
+_ETAG = re.compile(r'"([0-9a-f]{64})"')
+_CBOR_HEADERS: Final = CIMultiDict({"Content-Type": CBOR})
+_ERRORS = (aiohttp.ClientError, OSError)
+
+
+class NotModified(Enum):
+    """The answer to a poll: nothing newer than what is held."""
+
+    NOT_MODIFIED = "not modified"
+
+
+NOT_MODIFIED: Final = NotModified.NOT_MODIFIED
+
+
+@lru_cache(maxsize=64)
+def _within(seconds: float) -> aiohttp.ClientTimeout:
+    # A connection that takes nine tenths of the time is none: `PeerDown`, and nothing has left.
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=0.9 * seconds)
+
+
+class PeerClient:
+    """Asks other members' peers. Make it in a running event loop; `close` it at the end.
+
+    `certificate` and `key` are this member's TLS files (PEM). Every method raises a PeerError
+    for whatever goes wrong at the other side or on the way.
+    """
+
+    def __init__(
+        self,
+        *,
+        registries: Registries,
+        certificate: Path,
+        key: Path,
+        now: Callable[[], datetime],
+        metrics: Metrics,
+    ) -> None:
+        self._remotes = Remotes(registries, certificate, key, now)
+        self._metrics = metrics
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS, keepalive_timeout=KEEP_ALIVE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            raise_for_status=False,
+            response_class=PeerResponse,
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def evaluate(self, owner: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - the Transport's own
+        """Send an ask (CBOR), return the body of the answer, at most `MAX_ANSWER_BYTES`; see `query.ask.Transport`."""
+        began = perf_counter()
+        try:
+            remote = self._remotes.find(owner)
+            async with self._session.post(
+                remote.evaluate,
+                data=body,
+                headers=_CBOR_HEADERS,
+                ssl=remote.context,
+                timeout=_within(timeout),
+                allow_redirects=False,
+            ) as response:
+                self._check_key(remote, response)
+                if response.status != 200 or response.headers.get("Content-Type") != CBOR:
+                    await refuse_unless(owner, response, CBOR)
+                answer = await read_bounded(owner, response, MAX_ANSWER_BYTES)
+        except PeerError as error:
+            self._metrics.ask_failed(owner, error)
+            raise
+        except _ERRORS as error:
+            found = failure(owner, error)
+            self._metrics.ask_failed(owner, found)
+            raise found from error
+        self._metrics.ask_answered(owner, perf_counter() - began)
+        return answer
+
+    async def catalogue(self, owner: str, *, timeout: float = 10.0) -> bytes:  # noqa: ASYNC109
+        """Fetch the owner's catalogue for us: the statement's wire form (CBOR)."""
+        return await self._get(owner, LISTS, CBOR, MAX_STATEMENT, timeout)
+
+    async def epoch(self, owner: str, digest: bytes, *, timeout: float = 10.0) -> bytes:  # noqa: ASYNC109
+        """Fetch an epoch statement by its digest: the wire form."""
+        return await self._get(owner, EPOCH.format(digest=digest.hex()), CBOR, MAX_STATEMENT, timeout)
+
+    async def snapshot(
+        self,
+        owner: str,
+        list_name: str,
+        epoch: bytes,
+        held: bytes | None,
+        *,
+        wait: int = 0,
+        timeout: float = 10.0,  # noqa: ASYNC109
+    ) -> tuple[bytes, bytes] | Literal[NotModified.NOT_MODIFIED]:
+        """Fetch the newest snapshot of a list (full name) under an epoch, if its digest is not the one `held`.
+
+        The owner may hold the answer for up to `wait` seconds (at most 20), until there is a newer one;
+        `timeout` counts beyond that.
+
+        Returns:
+            The snapshot's digest (32 bytes, as the owner claims it) and its wire form; or NOT_MODIFIED.
+
+        """
+        path = SNAPSHOT.format(list=split_list_name(list_name)[1], epoch=epoch.hex())
+        headers = {} if held is None else {"If-None-Match": f'"{held.hex()}"'}
+        query = {"wait": str(wait)} if wait else {}
+        async with self._open(owner, path, timeout=_within(timeout + wait), query=query, headers=headers) as response:
+            if response.status == 304 and held is not None:
+                return NOT_MODIFIED
+            await refuse_unless(owner, response, CBOR)
+            found = _ETAG.fullmatch(response.headers.get("ETag", ""))
+            if found is None:
+                raise PeerGarbage(owner, "The peer's snapshot comes without its digest as ETag.")
+            return bytes.fromhex(found[1]), await read_bounded(owner, response, MAX_STATEMENT)
+
+    async def snapshot_version(
+        self,
+        owner: str,
+        list_name: str,
+        epoch: bytes,
+        version: int,
+        *,
+        timeout: float = 10.0,  # noqa: ASYNC109
+    ) -> bytes:
+        """Fetch one version of a list's snapshot under an epoch: the wire form."""
+        path = SNAPSHOT_VERSION.format(list=split_list_name(list_name)[1], epoch=epoch.hex(), version=version)
+        return await self._get(owner, path, CBOR, MAX_STATEMENT, timeout)
+
+    async def segment(self, owner: str, digest: bytes, out: BinaryIO, *, length: int, start: int = 0) -> None:
+        """Write the bytes from `start` of a segment file, `length` bytes long, to `out`.
+
+        There is no bound in time as long as bytes come. Reading stops at the length promised.
+
+        Raises:
+            PeerError: also if the file is not exactly `length` bytes long; what came is in `out`.
+            DiskError: `out` cannot be written.
+
+        """
+        headers = {"Range": f"bytes={start}-{length - 1}"} if start else {}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=QUIET, sock_read=QUIET)
+        path = SEGMENT.format(digest=digest.hex())
+        async with self._open(owner, path, timeout=timeout, headers=headers) as response:
+            await _expect(owner, response, start, length, length, ranged=bool(start))
+            left = length - start
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                left -= len(chunk)
+                if left < 0:
+                    raise PeerGarbage(owner, "The segment is longer than the snapshot says.")
+                _write(out, chunk)
+            if left:
+                raise PeerGarbage(owner, "The segment is shorter than the snapshot says.")
+
+    async def segment_range(
+        self,
+        owner: str,
+        digest: bytes,
+        *,
+        offset: int,
+        length: int,
+        total: int,
+        timeout: float = 5.0,  # noqa: ASYNC109
+    ) -> bytes:
+        """Fetch `length` bytes from `offset` of a segment file that is `total` bytes long."""
+        headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
+        path = SEGMENT.format(digest=digest.hex())
+        async with self._open(owner, path, timeout=_within(timeout), headers=headers) as response:
+            await _expect(owner, response, offset, offset + length, total, ranged=True)
+            return await read_bounded(owner, response, length)
+
+    async def receipts(
+        self,
+        owner: str,
+        since: datetime,
+        after: int = 0,
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109
+    ) -> list[PagedReceipt]:
+        """Fetch a page of our receipts that the owner keeps since a time, numbers above `after`; empty at the end."""
+        query = {"since": format_time(since), "after": str(after)}
+        data = await self._get(owner, RECEIPTS, CBOR, MAX_PAGE_BYTES, timeout, query=query)
+        try:
+            page = read_page(data)
+        except EncodingError as error:
+            raise PeerGarbage(owner, f"The owner's page of receipts is malformed: {error.message}") from error
+        if any(item.seq <= after for item in page):
+            raise PeerGarbage(owner, "The owner's page of receipts holds numbers that were not asked for.")
+        return page
+
+    async def registry(
+        self,
+        member: str,
+        version: int | Literal["latest"] = "latest",
+        *,
+        timeout: float = 10.0,  # noqa: ASYNC109
+    ) -> bytes:
+        """Fetch a version of the registry that another member has: the bytes of `network.json`."""
+        return await self._get(member, REGISTRY.format(version=version), "application/json", MAX_REGISTRY, timeout)
+
+    async def newer_registry(
+        self,
+        member: str,
+        held: bytes,
+        *,
+        timeout: float = 10.0,  # noqa: ASYNC109
+    ) -> bytes | Literal[NotModified.NOT_MODIFIED]:
+        """Fetch the newest registry that another member has, unless its digest is the one `held` (32 bytes)."""
+        headers = {"If-None-Match": f'"{held.hex()}"'}
+        path = REGISTRY.format(version="latest")
+        async with self._open(member, path, timeout=_within(timeout), headers=headers) as response:
+            if response.status == 304:
+                return NOT_MODIFIED
+            await refuse_unless(member, response, "application/json")
+            return await read_bounded(member, response, MAX_REGISTRY)
+
+    async def _get(
+        self,
+        member: str,
+        path: str,
+        content_type: str,
+        limit: int,
+        timeout: float,  # noqa: ASYNC109
+        *,
+        query: Mapping[str, str] | None = None,
+    ) -> bytes:
+        async with self._open(member, path, timeout=_within(timeout), query=query) as response:
+            await refuse_unless(member, response, content_type)
+            return await read_bounded(member, response, limit)
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        member: str,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a GET and yield the response, once the key of the other side is checked."""
+        remote = self._remotes.find(member)
+        url: URL = remote.url.with_path(path).with_query(query)
+        try:
+            async with self._session.get(
+                url, headers=headers, ssl=remote.context, timeout=timeout, allow_redirects=False
+            ) as response:
+                self._check_key(remote, response)
+                yield response
+        except _ERRORS as error:
+            raise failure(member, error) from error
+
+    def _check_key(self, remote: Remote, response: aiohttp.ClientResponse) -> None:
+        if not self._remotes.shows_own_key(remote, cast("PeerResponse", response).certificate):
+            raise PeerGarbage(
+                remote.member, "The peer's TLS key is not one of this member by the registry.", code="foreign_key"
+            )
+
+
+async def _expect(
+    owner: str, response: aiohttp.ClientResponse, start: int, end: int, total: int, *, ranged: bool
+) -> None:
+    """Check status, Content-Range and Content-Length of a segment, or of the part [start, end) of one."""
+    await refuse_unless(owner, response, "application/octet-stream", (206,) if ranged else (200,))
+    if ranged and response.headers.get("Content-Range") != f"bytes {start}-{end - 1}/{total}":
+        raise PeerGarbage(owner, "The owner sent another part of the segment than the one asked for.")
+    if response.content_length != end - start or "Content-Encoding" in response.headers:
+        raise PeerGarbage(owner, "The segment has another length than the snapshot says.")
+
+
+def _write(out: BinaryIO, chunk: bytes) -> None:
+    try:
+        out.write(chunk)
+    except OSError as error:
+        raise DiskError(f"A segment could not be written: {error.strerror}. Free some space.") from error

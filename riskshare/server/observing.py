@@ -1,0 +1,110 @@
+"""What every request of every listener goes through: an id, errors made problems, metrics, the access log.
+
+The access log has the route's template, never the path, and no query string.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from time import perf_counter
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from riskshare.errors import AskRefused, RiskshareError
+from riskshare.logs import Log, get_log
+from riskshare.metrics import Metrics
+from riskshare.server.problems import internal, problem_of, problem_of_http
+
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+_HEADER: Final = "X-Request-Id"
+# Long and of one form: a number that somebody takes for an id, such as a card's, does not fit.
+_GIVEN: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def request_id(given: str | None) -> str:
+    """The id that the client gave if it is 32 hex digits or a UUID in lower case, else a new one."""
+    return given if given is not None and _GIVEN.fullmatch(given) else secrets.token_hex(16)
+
+
+def id_of(request: web.Request) -> str:
+    """The request's id, made when it is first needed."""
+    name = request.get(REQUEST_ID)
+    if name is None:
+        name = request[REQUEST_ID] = request_id(request.headers.get(_HEADER))
+    return name
+
+
+def route_of(request: web.Request) -> str:
+    """The template of the route that matched, or `unmatched`."""
+    resource = request.match_info.route.resource
+    return "unmatched" if resource is None else resource.canonical
+
+
+class Observer:
+    """The middleware of one listener.
+
+    Responses on the routes in `quiet` are not logged unless they are errors: each answered ask has its receipt, which
+    is the better log. They are counted all the same.
+    """
+
+    def __init__(self, listener: str, metrics: Metrics, *, quiet: frozenset[str] = frozenset()) -> None:
+        self._listener = listener
+        self._metrics = metrics
+        self._quiet = quiet
+        self._log: Log = get_log(listener=listener)
+
+    def middleware(self) -> Middleware:
+        """What `web.Application(middlewares=…)` takes."""
+
+        @web.middleware
+        async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+            began = perf_counter()
+            response = await self._answer(request, handler)
+            route = route_of(request)
+            quiet = route in self._quiet and response.status < 400
+            if not response.prepared:
+                response.headers["Server"] = "riskshare"
+                if not quiet:
+                    response.headers[_HEADER] = id_of(request)
+            seconds = perf_counter() - began
+            self._metrics.responded(self._listener, route, response.status, seconds)
+            if not quiet:
+                self._write(request, route, response.status, seconds)
+            return response
+
+        return observe
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except RiskshareError as error:
+            problem = problem_of(error)
+            if isinstance(error, AskRefused):
+                self._metrics.refusals.labels(error.code).inc()
+            if problem.status == 500:
+                self._log.error("request failed", request=id_of(request), exc_info=error)
+        except web.HTTPException as error:
+            problem = problem_of_http(error)
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a supervisor: one request must not take the listener down
+            self._log.error("request failed", request=id_of(request), exc_info=error)
+            problem = internal()
+        return problem.response()
+
+    def _write(self, request: web.Request, route: str, status: int, seconds: float) -> None:
+        """One line of the access log."""
+        self._log.info(
+            "request",
+            request=id_of(request),
+            method=request.method if request.method in _METHODS else "other",
+            route=route,
+            status=status,
+            ms=round(seconds * 1000, 2),
+        )
+
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -1,0 +1,158 @@
+"""The description of the client API, made from the models that validate it (OpenAPI 3.1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from riskshare.api_models import (
+    MAX_CHECKS,
+    CheckModel,
+    CheckRequest,
+    CheckResponse,
+    ChecksRequest,
+    ChecksResponse,
+    ListsResponse,
+    MembersResponse,
+    ProblemModel,
+    ReceiptModel,
+)
+
+_REQUESTS: tuple[type[BaseModel], ...] = (CheckRequest, ChecksRequest)
+_RESPONSES: tuple[type[BaseModel], ...] = (
+    CheckModel,
+    CheckResponse,
+    ChecksResponse,
+    ListsResponse,
+    MembersResponse,
+    ProblemModel,
+    ReceiptModel,
+)
+_REFUSALS: Mapping[int, str] = {
+    400: "The body is not JSON, or a header is malformed.",
+    401: "The API key is missing, wrong or expired.",
+    403: "The API key may not do this, or not from here.",
+    404: "There is no such thing.",
+    409: "A request with this Idempotency-Key is being worked on.",
+    413: "The body is longer than 1 MiB.",
+    415: "The body is not application/json.",
+    422: "A field or an identifier is not valid, or the Idempotency-Key was used for another request.",
+    503: "PostgreSQL is away: nothing was decided. Try again.",
+}
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": 'A quoted text of your own, such as "8e03978e-40d5-43dd-bc93-6894a57f9324": '
+    "a repeated request is answered as it was the first time.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,255}$"},
+}
+
+
+def describe(identifiers: int, deadline_ms: int) -> dict[str, Any]:
+    """The OpenAPI document of a peer that takes so many identifiers a check, with that default deadline."""
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in _REQUESTS] + [(model, "serialization") for model in _RESPONSES],
+        ref_template="#/components/schemas/{model}",
+    )
+    components: dict[str, Any] = schemas["$defs"]
+    asked = components["CheckRequest"]["properties"]
+    asked["identifiers"]["maxItems"] = identifiers
+    asked["deadline_ms"]["description"] += f" Without it, {deadline_ms}."
+    return {
+        "openapi": "3.1.1",
+        "info": {
+            "title": "riskshare client API",
+            "version": version("riskshare"),
+            "summary": "Ask all members of the network whether an identifier is listed, without telling them which.",
+        },
+        "security": [{"apiKey": []}],
+        "paths": _paths(),
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _paths() -> dict[str, Any]:
+    many = {
+        "oneOf": [
+            _ref("ChecksRequest"),
+            {"type": "array", "items": _ref("CheckRequest"), "minItems": 1, "maxItems": MAX_CHECKS},
+        ]
+    }
+    results = {
+        "oneOf": [
+            _ref("ChecksResponse"),
+            {"type": "array", "items": {"anyOf": [_ref("CheckResponse"), _ref("ProblemModel")]}},
+        ]
+    }
+    asking = (400, 401, 403, 409, 413, 415, 422, 503)
+    return {
+        "/v1/check": {
+            "post": _operation(
+                "check",
+                "Check identifiers against all lists.",
+                _ref("CheckResponse"),
+                asking,
+                body=_ref("CheckRequest"),
+            )
+        },
+        "/v1/checks": {
+            "post": _operation("checks", "Make many checks, each answered on its own.", results, asking, body=many)
+        },
+        "/v1/lists": {
+            "get": _operation("lists", "The lists that a check consults.", _ref("ListsResponse"), (401, 403))
+        },
+        "/v1/members": {"get": _operation("members", "The network's members.", _ref("MembersResponse"), (401, 403))},
+        "/v1/receipts/{receipt}": {
+            "get": _operation(
+                "receipt",
+                "A receipt by its id.",
+                _ref("ReceiptModel"),
+                (401, 403, 404, 503),
+                parameter=("receipt", {"type": "string", "pattern": "^[0-9a-f]{64}$"}),
+            )
+        },
+        "/v1/checks/{check}": {
+            "get": _operation(
+                "former_check",
+                "What is known of a former check; its record stays sealed.",
+                _ref("CheckModel"),
+                (401, 403, 404, 503),
+                parameter=("check", {"type": "string", "format": "uuid"}),
+            )
+        },
+    }
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _operation(
+    name: str,
+    summary: str,
+    answer: Mapping[str, Any],
+    refusals: tuple[int, ...],
+    *,
+    body: Mapping[str, Any] | None = None,
+    parameter: tuple[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    responses: dict[str, Any] = {"200": {"description": "Done.", "content": {"application/json": {"schema": answer}}}}
+    for status in refusals:
+        content = {"application/problem+json": {"schema": _ref("ProblemModel")}}
+        responses[str(status)] = {"description": _REFUSALS[status], "content": content}
+    operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": responses}
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        operation["parameters"] = [_KEY]
+    if parameter is not None:
+        place = {"name": parameter[0], "in": "path", "required": True, "schema": parameter[1]}
+        operation["parameters"] = [place]
+    return operation
