@@ -1,0 +1,150 @@
+"""What a check looks into: all owners that the registry names, this member's own lists among them.
+
+Whether a list is current depends on the time of its last poll, so the answer is worked out anew at least four
+times a second, and at once after any change; in between, checks share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from riskshare.membership.oprf import SecretKey
+from riskshare.query.held import HeldEpoch, HeldList, HeldOwner, OwnerState
+from riskshare.sharing.mirror import Following, Mirror
+from riskshare.sharing.published import Published
+from riskshare.sharing.segment_read import NeedBucket
+from riskshare.sharing.standing import ListStanding, Status
+
+LASTS: Final = timedelta(milliseconds=250)
+
+
+class Buckets(Protocol):
+    """The way to a bucket of an owner's segment (on-demand mode)."""
+
+    async def bucket(self, owner: str, digest: bytes, offset: int, length: int, total: int) -> bytes:
+        """That part of a segment file, which is `total` bytes long. Raises PeerError."""
+
+
+class Holdings:
+    """`check.Holdings` over a mirror and what this member has published."""
+
+    def __init__(
+        self,
+        *,
+        member: str,
+        owners: Callable[[], Sequence[str]],
+        mirror: Mirror,
+        published: Published,
+        unreachable: Callable[[], frozenset[str]],
+        buckets: Buckets,
+    ) -> None:
+        self._member = member
+        self._owners = owners
+        self._mirror = mirror
+        self._published = published
+        self._unreachable = unreachable
+        self._buckets = buckets
+        self._known: dict[frozenset[str], tuple[datetime, int, tuple[HeldOwner, ...]]] = {}
+        self._snapshots: dict[str, tuple[int, Mapping[str, bytes]]] = {}
+
+    def concerning(self, categories: frozenset[str], now: datetime) -> Sequence[HeldOwner]:
+        """Every owner that the registry names, with its lists of these categories (empty: all)."""
+        generation = self._generation()
+        known = self._known.get(categories)
+        if known is not None and known[1] == generation and timedelta(0) <= now - known[0] < LASTS:
+            return known[2]
+        if len(self._known) > 64:
+            self._known.clear()
+        held = tuple(
+            self._own(categories) if owner == self._member else self._other(owner, categories, now)
+            for owner in self._owners()
+        )
+        self._known[categories] = (now, generation, held)
+        return held
+
+    def own_key(self, epoch: bytes) -> SecretKey | None:
+        """This member's own OPRF key of an epoch of its own."""
+        return self._published.own_key(epoch)
+
+    def snapshots(self, owner: str) -> Mapping[str, bytes]:
+        """Digests of an owner's snapshots that are held, by full list name: what an ask tells the owner."""
+        generation = self._generation()
+        known = self._snapshots.get(owner)
+        if known is None or known[0] != generation:
+            found: dict[str, bytes] = {}
+            for entry in self._mirror.trusted.catalogue(owner) or ():
+                following = self._mirror.following(entry.list_name, entry.epoch)
+                if following is not None:
+                    found[entry.list_name] = following.digest
+            known = self._snapshots[owner] = (generation, found)
+        return known[1]
+
+    async def bucket(self, owner: str, held: HeldList, need: NeedBucket, label: bytes) -> bytes | None:
+        """Fetch a bucket and give the sealed record of a label, if it is there.
+
+        Raises:
+            PeerError: it cannot be had.
+            SegmentError: it is not what the owner signed.
+
+        """
+        base = held.view.base
+        assert base is not None, "only a base has buckets"
+        data = await self._buckets.bucket(owner, need.file_digest, need.offset, need.length, base.ref.file_length)
+        return need.read(data, label)
+
+    def _generation(self) -> int:
+        return self._mirror.generation + self._published.generation
+
+    def _own(self, categories: frozenset[str]) -> HeldOwner:
+        epochs = tuple(
+            HeldEpoch(
+                epoch,
+                tuple(
+                    HeldList(
+                        each.name,
+                        each.row.category,
+                        each.snapshot.version,
+                        each.snapshot.digest,
+                        current=True,
+                        view=each.view,
+                    )
+                    for each in lists
+                    if not categories or each.row.category in categories
+                ),
+            )
+            for epoch, lists in self._published.own_lists().items()
+        )
+        return HeldOwner(self._member, "current", tuple(epoch for epoch in epochs if epoch.lists))
+
+    def _other(self, owner: str, categories: frozenset[str], now: datetime) -> HeldOwner:
+        standing = self._mirror.trusted.standing(owner, now)
+        concerned = [each for each in standing.lists if not categories or each.entry.category in categories]
+        epochs: dict[bytes, list[HeldList]] = {}
+        complete = standing.status is Status.CURRENT
+        for each in concerned:
+            following = self._following(each)
+            if following is None:
+                complete = False
+                continue
+            epochs.setdefault(following.snapshot.epoch, []).append(
+                HeldList(
+                    each.entry.list_name,
+                    each.entry.category,
+                    following.snapshot.version,
+                    following.digest,
+                    each.status is Status.CURRENT,
+                    following.view,
+                )
+            )
+        state: OwnerState = "current"
+        if not complete:
+            state = "down" if owner in self._unreachable() else "stale"
+        return HeldOwner(owner, state, tuple(HeldEpoch(epoch, tuple(lists)) for epoch, lists in epochs.items()))
+
+    def _following(self, each: ListStanding) -> Following | None:
+        """The view of a list that may be looked into."""
+        if each.held is None:
+            return None
+        return self._mirror.following(each.entry.list_name, each.held.snapshot.epoch)

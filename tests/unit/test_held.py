@@ -1,0 +1,39 @@
+"""An owner that is named twice counts once, with all its lists and its worst state."""
+
+from __future__ import annotations
+
+from riskshare.query.held import HeldEpoch, HeldList, HeldOwner, merged
+from riskshare.sharing.view import ListView
+
+VIEW = ListView(None)
+
+
+def held(name, version=1):
+    return HeldList(name, "telecom_fraud", version, bytes(32), current=True, view=VIEW)
+
+
+def owner(name, state="current", **epochs):
+    return HeldOwner(name, state, tuple(HeldEpoch(digest.encode(), lists) for digest, lists in epochs.items()))
+
+
+def test_nothing_changes_for_owners_named_once():
+    owners = [owner("jd", a=(held("jd/a"),)), owner("icbc", "down")]
+    assert merged(owners) is owners
+    assert merged([]) == []
+
+
+def test_all_lists_of_both_count():
+    both = [owner("jd", a=(held("jd/a"),)), owner("icbc"), owner("jd", a=(held("jd/b"),), b=(held("jd/c"),))]
+    assert merged(both) == [owner("jd", a=(held("jd/a"), held("jd/b")), b=(held("jd/c"),)), owner("icbc")]
+
+
+def test_one_list_counts_once_at_its_newest_version():
+    newest = owner("jd", a=(held("jd/a", 3),))
+    assert merged([owner("jd", a=(held("jd/a", 2),)), newest]) == [newest]
+    assert merged([newest, owner("jd", a=(held("jd/a", 2),))]) == [newest]
+    assert merged([newest, newest]) == [newest]
+
+
+def test_the_state_that_is_not_current_wins():
+    assert merged([owner("jd"), owner("jd", "stale")]) == [owner("jd", "stale")]
+    assert merged([owner("jd", "untrusted"), owner("jd")]) == [owner("jd", "untrusted")]
