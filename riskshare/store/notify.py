@@ -113,6 +113,6 @@ async def until_lost(connection: Connection, every: float = PING_SECONDS) -> Non
         except TimeoutError:
             try:
                 with guarded():
-                    await connection.execute("", timeout=every)
+                    await connection.execute("select", timeout=every)
             except StoreError:
                 return
