@@ -1,6 +1,7 @@
 """After a crash: ask each owner for receipts of ours that we do not know, and adopt them.
 
-A querier that dies between sending an ask and keeping its receipt has forgotten a query that the owner has accounted for.
+A querier that dies between sending an ask and keeping its receipt has forgotten a query that the owner has
+accounted for.
 At start it therefore asks every owner for what is there since a little before the last receipt that it kept itself.
 An adopted receipt is verified like any other, and must bear our own signature: it is an ask that we made.
 It cannot be opened (the blinds died with the process), is marked so, and counted.
@@ -73,11 +74,13 @@ class Adopter:
         self._kept = kept
         self._verified = verified
 
-    async def adopt(self, owner: str) -> int:
+    async def adopt(self, owner: str, refused: Callable[[PeerGarbage], None] = lambda _: None) -> int:
         """Adopt all receipts of an owner that are not known here; return how many.
 
+        `refused` is told of each that is not ours or does not hold; it stands in nobody's way.
+
         Raises:
-            PeerError: the owner cannot be asked, or what it has is not ours.
+            PeerError: the owner cannot be asked.
             StoreError: what was adopted before stays adopted.
 
         """
@@ -86,13 +89,22 @@ class Adopter:
         adopted = after = 0
         while page := await self._pages.receipts(owner, since, after):
             after = page[-1].seq
-            asks = [self._own(owner, item) for item in page]
-            known = await self._kept.known_batches(owner, [ask.batch for ask in asks])
-            fresh = [
-                self._verified(ask, item.ask, item.answer, adopted=True)
-                for ask, item in zip(asks, page, strict=True)
-                if ask.batch not in known
-            ]
+            ours: dict[UUID, tuple[Ask, PagedReceipt]] = {}
+            for item in page:
+                try:
+                    ask = self._own(owner, item)
+                except PeerGarbage as error:
+                    refused(error)
+                else:
+                    ours[ask.batch] = ask, item
+            known = await self._kept.known_batches(owner, list(ours))
+            fresh: list[KeptReceipt] = []
+            for batch, (ask, item) in ours.items():
+                if batch not in known:
+                    try:
+                        fresh.append(self._verified(ask, item.ask, item.answer, adopted=True))
+                    except PeerGarbage as error:
+                        refused(error)
             if fresh:
                 await self._kept.keep_receipts(fresh)
                 adopted += len(fresh)
