@@ -9,15 +9,11 @@ async def test_a_connection_that_answers_pings_is_not_lost(store):
     connection = await store.target.connect()
     watching = asyncio.ensure_future(until_lost(connection, every=0.01))
     try:
-        # Many pings: another session sees when the last one began.
-        first = await store.pool.fetchval("select query_start from pg_stat_activity where pid = $1", connection.get_server_pid())
+        began = "select query_start from pg_stat_activity where pid = $1"
+        first = await store.pool.fetchval(began, connection.get_server_pid())
         async with asyncio.timeout(10):
-            while (
-                await store.pool.fetchval(
-                    "select query_start from pg_stat_activity where pid = $1", connection.get_server_pid()
-                )
-                == first
-            ):
+            # Another session sees that a later ping has begun.
+            while await store.pool.fetchval(began, connection.get_server_pid()) == first:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         assert not watching.done()
     finally:
