@@ -12,12 +12,15 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from types import TracebackType
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from types import ModuleType, TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, final
 
 from riskshare.errors import RiskshareError
@@ -174,12 +177,34 @@ def _start_worker(setup: Callable[..., None] | None, secrets: tuple[Any, ...]) -
         setup(*secrets)
 
 
+class _Worker(SpawnProcess):
+    """A spawned process that does not run the program's main module anew.
+
+    That takes longer (a command line imports everything) than to build a list of some ten thousand entries.
+    """
+
+    _launching = threading.Lock()
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 - the name that multiprocessing calls
+        with _Worker._launching:
+            main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+            try:
+                return SpawnProcess._Popen(process_obj)  # noqa: SLF001 - so does multiprocessing
+            finally:
+                sys.modules["__main__"] = main
+
+
+class _Spawn(SpawnContext):
+    Process = _Worker
+
+
 @final
 class Processes:
     """Worker processes, for building lists. Blocking: call it from a thread.
 
     They are started afresh (spawned), as needed, and import what they are given by name:
-    functions and `setup` stand at the top level of a module. They end with `close`, and
+    functions and `setup` stand at the top level of a module that is not the main one. They end with `close`, and
     with their parent however it ends.
     """
 
@@ -198,7 +223,7 @@ class Processes:
         self._count = count
         self._pool = ProcessPoolExecutor(
             count,
-            mp_context=multiprocessing.get_context("spawn"),
+            mp_context=_Spawn(),
             initializer=_start_worker,
             initargs=(setup, secrets),
         )

@@ -3,6 +3,9 @@
     file --import--> entries --publish--> segments + snapshot --subscribe--> mirror --> checks
 
 Nouns without I/O: `rows` (a file's rows), `entry` (an entry at rest), `segment*` and `view` (the files and what they
-hold), `epoch`, `snapshot`, `catalogue` (signed statements), `trusted` with its parts (what a subscriber believes), `kept`
-(rows of the store). Verbs: `importing`, `publish`, `published`, `mirror`, `subscribe`.
+hold), `epoch`, `snapshot`, `catalogue` (signed statements), `trusted` with its parts (what a subscriber believes),
+`progress` (which of two kept states is ahead), `kept` (rows of the store).
+
+Verbs: `importing`; `publish` with `composing` (writes segments), `build` and `builders` (rows, on all cores), `runs`
+(sorts them); `published`; `subscribe` with `mirror`.
 """

@@ -52,7 +52,8 @@ class Gap:
 
     They are the versions `first_missing` to `last_missing` under the epoch named `epoch`.
     `wanted` is the digest of the newest of them, which may be fetched by it; its version
-    is not known if `last_missing` is None (it is the last of an older epoch, then).
+    is not known if `last_missing` is None: it is the last of an older epoch, then; either
+    fetch it by digest, or go on from `first_missing` upwards.
     They may always be offered newest first; oldest first only if `either_way`, as a new
     epoch's first statement is believed only together with what leads up to it.
     """
@@ -216,7 +217,7 @@ class History:
         if any(older.knows(low.previous) for older in self._older(chain)):
             return None
         if low.epoch != base.epoch:
-            return Gap(self.list_name, base.epoch, base.last.version + 1, None, low.previous)
+            return Gap(self.list_name, base.epoch, base.last.version + 1, None, low.previous, either_way=True)
         if low.version <= base.links[0].version:
             return None  # the old chain was left before it was first seen here
         below = max((link.version for link in base.links if link.version < low.version), default=0)

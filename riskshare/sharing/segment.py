@@ -270,9 +270,9 @@ def block_length_fits(length: int, count: int) -> bool:
 
 def encode_block(rows: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Write a block of (label, sealed record) pairs, which are sorted."""
-    records = [sealed for _, sealed in rows]
+    labels, records = zip(*rows, strict=True) if rows else ((), ())
     ends = struct.pack(f"<{len(rows)}I", *accumulate(map(len, records)))
-    return b"".join([*(label for label, _ in rows), ends, *records])
+    return b"".join((*labels, ends, *records))
 
 
 def split_labels(joined: bytes) -> list[bytes]:

@@ -125,11 +125,11 @@ def write_delta(
 
 def _check_rows(rows: list[tuple[bytes, bytes]], last: bytes) -> None:
     """Check rows that follow the label `last`."""
-    labels = [last, *(label for label, _ in rows)]
-    lengths = {len(sealed) for _, sealed in rows}
-    if not all(map(lt, labels[:-1], labels[1:])):
+    labels, records = zip(*rows, strict=True) if rows else ((), ())
+    lengths = set(map(len, records))
+    if not all(map(lt, (last, *labels), labels)):
         raise ValueError("the rows of a segment are sorted by label, each label once")
-    if set(map(len, labels[1:])) - {LABEL_BYTES} or any(not SEALED_MIN <= n <= SEALED_LIMIT for n in lengths):
+    if set(map(len, labels)) - {LABEL_BYTES} or any(not SEALED_MIN <= n <= SEALED_LIMIT for n in lengths):
         raise ValueError("a row of a segment is a label of 16 bytes and a sealed record")
 
 

@@ -53,6 +53,11 @@ class NeedBucket:
     length: int
     _segment: BaseSegment = field(repr=False, compare=False)
 
+    @property
+    def file_length(self) -> int:
+        """Length of the whole file in bytes."""
+        return self._segment.ref.file_length
+
     def read(self, data: bytes, label: bytes) -> bytes | None:
         """Verify the bucket fetched and return the sealed record of `label`, if it is there.
 

@@ -221,6 +221,7 @@ class Follower:
         outcome = self.offer(owner, owner.latest(name, epoch))
         while isinstance(outcome, Gap):
             from_below = oldest_first and outcome.either_way
+            from_below = from_below and len(owner.chain(name, outcome.epoch)) >= outcome.first_missing
             wire = owner.at(name, outcome.first_missing, outcome.epoch) if from_below else owner.wires[outcome.wanted]
             outcome = self.trusted.accept_missing(owner.name, wire, self.network.now)
         self.fetch(outcome)

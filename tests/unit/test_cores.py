@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-import multiprocessing
 import operator
 import os
 import signal
@@ -366,4 +365,23 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path, how):
 
 
 def test_processes_are_spawned_not_forked(processes):
-    assert processes._pool._mp_context is multiprocessing.get_context("spawn")
+    assert processes._pool._mp_context.get_start_method() == "spawn"
+
+
+MAIN = """
+from riskshare.cores import Processes
+print("main", flush=True)
+
+if __name__ == "__main__":
+    with Processes(count=1) as pool:
+        print(list(pool.map(abs, [-1])), flush=True)
+"""
+
+
+def test_workers_do_not_run_the_main_module(tmp_path):
+    (tmp_path / "peer.py").write_text(MAIN)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, str(tmp_path / "peer.py")], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "main\n[1]\n"

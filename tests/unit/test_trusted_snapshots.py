@@ -478,6 +478,21 @@ def test_a_new_epoch_is_connected_over_an_epoch_that_was_missed_wholly(network, 
     assert version_served(follower, owner, new.digest) == 2
 
 
+def test_the_rest_of_the_old_epoch_may_be_fetched_by_version_alone(network, owner, follower):
+    old = owner.lists[NAME].epoch
+    for _ in range(3):
+        network.wait(hours=1)
+        owner.publish(NAME)
+    owner.open_epoch()
+    owner.publish(NAME)
+    follower.learn(owner)
+    gap = follower.offer(owner, owner.latest(NAME))
+    for version in (2, 3, 4):
+        assert (gap.epoch, gap.first_missing, gap.last_missing, gap.either_way) == (old, version, None, True)
+        gap = follower.trusted.accept_missing("jd", owner.at(NAME, version, old), network.now)
+    assert isinstance(gap, Accepted)
+
+
 def test_a_new_epoch_that_denies_the_old_chain_is_refused(network, owner, follower):
     network.wait(hours=1)
     owner.open_epoch()

@@ -1,0 +1,89 @@
+"""From entries to the rows of a segment: open, evaluate, label, seal. Runs in worker processes.
+
+This is the bulk of the work of publishing, nearly all of it two group operations an entry, so it
+runs on all cores: a chunk of entries goes in as the store gave them, labels and sealed records come
+out sorted. Keys reach a worker through the pipe that starts it.
+
+`label`, `record_key` and `seal` of `membership.record` say what is computed here; a list of millions is worth
+computing the parts that its rows share only once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from riskshare.encoding import length_prefixed, pad
+from riskshare.membership.bloom import LABEL_BYTES
+from riskshare.membership.oprf import SecretKey, tokens
+from riskshare.membership.record import NONCE_BYTES, PAD_BYTES
+from riskshare.sharing.entry import DataKey
+from riskshare.sharing.kept import State, StoredEntry
+
+PlainRow = tuple[bytes, bytes]
+"""An identifier's OPRF input and its record's bytes."""
+
+SealedRow = tuple[bytes, bytes]
+"""A label (16 bytes) and a sealed record."""
+
+StoredRow = tuple[bytes, bytes, State, bytes]
+"""Row id (16 bytes), sealed identifier, state, record: an entry as it is stored."""
+
+# RFC 2104, 2: a key of exactly one block of SHA-256, as a token is, goes into HMAC as it stands.
+_INNER: Final = bytes(octet ^ 0x36 for octet in range(256))
+_OUTER: Final = bytes(octet ^ 0x5C for octet in range(256))
+
+_keys: dict[str, tuple[DataKey, SecretKey]] = {}
+
+
+def start_worker(data_key: bytes, epoch_key: bytes) -> None:
+    """Take the keys of this worker: the member's data key and one epoch's OPRF key, 32 bytes each."""
+    _keys["worker"] = (DataKey(data_key), SecretKey(epoch_key))
+
+
+def build_in_worker(job: tuple[str, Sequence[StoredRow]]) -> list[SealedRow]:
+    """In a worker: the sorted rows of one chunk of a list (full name). Raises OpenError."""
+    list_name, rows = job
+    data_key, key = _keys["worker"]
+    return build_chunk(list_name, data_key, key, rows)
+
+
+def build_chunk(list_name: str, data_key: DataKey, key: SecretKey, rows: Sequence[StoredRow]) -> list[SealedRow]:
+    """The sorted rows of one chunk of a list (full name). Raises OpenError."""
+    return build_rows(list_name, key, open_rows(list_name, data_key, rows))
+
+
+def stored_row(entry: StoredEntry) -> StoredRow:
+    """What a worker needs of an entry."""
+    return (entry.id.bytes, entry.sealed, entry.state, entry.record)
+
+
+def open_rows(list_name: str, data_key: DataKey, rows: Sequence[StoredRow]) -> list[PlainRow]:
+    """Open stored entries. Raises OpenError for one that does not open."""
+    identifiers = data_key.open_identifiers(list_name, [(row, sealed, state) for row, sealed, state, _ in rows])
+    return [(value, row[3]) for value, row in zip(identifiers, rows, strict=True)]
+
+
+def build_rows(list_name: str, key: SecretKey, rows: Sequence[PlainRow]) -> list[SealedRow]:
+    """Label and seal entries under an epoch's key, sorted by label."""
+    name = list_name.encode()
+    for_label, for_key = b"riskshare/v1/label/" + name, b"riskshare/v1/record/" + name
+    associated = length_prefixed(name, bytes(LABEL_BYTES))[:-LABEL_BYTES]
+    padded = {record: pad(record, PAD_BYTES) for record in {record for _, record in rows}}
+    nonces = secrets.token_bytes(NONCE_BYTES * len(rows))
+    hashed = hashlib.sha256
+    built: list[SealedRow] = []
+    place = 0
+    for token, (_, record) in zip(tokens(key, [value for value, _ in rows]), rows, strict=True):
+        inner, outer = token.translate(_INNER), token.translate(_OUTER)
+        label = hashed(outer + hashed(inner + for_label).digest()).digest()[:LABEL_BYTES]
+        record_key = hashed(outer + hashed(inner + for_key).digest()).digest()
+        nonce = nonces[place : place + NONCE_BYTES]
+        place += NONCE_BYTES
+        built.append((label, nonce + AESGCM(record_key).encrypt(nonce, padded[record], associated + label)))
+    built.sort()
+    return built

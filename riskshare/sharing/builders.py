@@ -1,0 +1,112 @@
+"""Building rows on all cores: `publish.Builders` over processes of this machine.
+
+A small list is built in a thread, for starting the processes takes longer than it does. A larger one goes
+chunk by chunk to a process for each core; at most two chunks a process are under way, so memory is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final, cast, final
+
+from riskshare.cores import CORES, Processes
+from riskshare.membership.oprf import SecretKey
+from riskshare.sharing.build import SealedRow, StoredRow, build_chunk, build_in_worker, start_worker
+from riskshare.sharing.entry import DataKey
+
+SMALL_ROWS: Final = 2000
+"""Fewer rows than these take less than the start of a process."""
+
+_Chunk = tuple[str, Sequence[StoredRow]]
+
+
+@final
+class ProcessBuilders:
+    """`publish.Builders`: builds on `cores` processes, or in a thread what has fewer than `small` rows."""
+
+    def __init__(self, data_key: DataKey, *, small: int = SMALL_ROWS, cores: int = CORES) -> None:
+        self._data_key = data_key
+        self._small = small
+        self._cores = cores
+
+    @asynccontextmanager
+    async def __call__(self, key: SecretKey) -> AsyncIterator[Building]:
+        """Build under one epoch's key; the processes end with the context."""
+        building = Building(self._data_key, key, self._small, self._cores)
+        try:
+            yield building
+        finally:
+            await building.close()
+
+
+@final
+class Building:
+    """`publish.Build`: call it once for each list."""
+
+    def __init__(self, data_key: DataKey, key: SecretKey, small: int, cores: int) -> None:
+        self._data_key = data_key
+        self._key = key
+        self._small = small
+        self._cores = cores
+        self._processes: Processes | None = None
+
+    async def __call__(
+        self, list_name: str, chunks: AsyncIterator[Sequence[StoredRow]]
+    ) -> AsyncGenerator[list[SealedRow], None]:
+        """For each chunk its rows, sorted; in the order of the chunks. Close it, if not read to its end.
+
+        Raises:
+            OpenError: an entry does not open.
+            RiskshareError: `worker_lost`, a process ended before its work.
+
+        """
+        first: list[Sequence[StoredRow]] = []
+        async for chunk in chunks:
+            first.append(chunk)
+            if sum(map(len, first)) >= self._small:
+                break
+        else:
+            for chunk in first:
+                yield await asyncio.to_thread(build_chunk, list_name, self._data_key, self._key, chunk)
+            return
+        if self._processes is None:
+            self._processes = Processes(start_worker, (self._data_key.export(), self._key.export()), count=self._cores)
+        jobs = _jobs(list_name, first, chunks, asyncio.get_running_loop())
+        results = cast("Generator[list[SealedRow]]", self._processes.map(build_in_worker, jobs))
+        step: asyncio.Future[list[SealedRow] | None] | None = None
+        try:
+            while True:
+                step = asyncio.ensure_future(asyncio.to_thread(next, results, None))
+                rows = await asyncio.shield(step)  # the thread outlives a cancellation of ours
+                if rows is None:
+                    return
+                yield rows
+        finally:
+            if step is not None:
+                await asyncio.wait([step])
+            with suppress(ValueError):  # the loop is ending, and the thread has not yet
+                results.close()
+
+    async def close(self) -> None:
+        """End the processes."""
+        if self._processes is not None:
+            await asyncio.to_thread(self._processes.close)
+
+
+def _jobs(
+    list_name: str,
+    first: Sequence[Sequence[StoredRow]],
+    chunks: AsyncIterator[Sequence[StoredRow]],
+    loop: asyncio.AbstractEventLoop,
+) -> Iterator[_Chunk]:
+    """All chunks, for a thread: those that come later are fetched by the event loop."""
+    for chunk in first:
+        yield list_name, chunk
+
+    async def fetch() -> Sequence[StoredRow] | None:
+        return await anext(chunks, None)
+
+    while (later := asyncio.run_coroutine_threadsafe(fetch(), loop).result()) is not None:
+        yield list_name, later

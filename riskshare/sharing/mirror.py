@@ -1,0 +1,431 @@
+"""The mirror: local copies of other members' lists, each byte of them verified, and the views over them.
+
+Order of taking a snapshot: statement verified -> missing versions walked -> missing segments fetched and on disk ->
+each byte of them, and the labels of them all, verified -> accepted, and the new view serves -> state stored. Until then
+the last good one serves, until it expires. A crash in between costs a repetition, nothing else: what is on disk
+is verified again when it is taken up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, BinaryIO, Final, Protocol
+
+from riskshare.encoding import canonical_json, cbor_decode, parse_canonical_json, sha256
+from riskshare.errors import DiskError, EncodingError, RiskshareError, SegmentError, SnapshotError, StoreError
+from riskshare.sharing.history import Accepted, Gap, Unchanged
+from riskshare.sharing.kept import FraudProofRow, TrustedRow
+from riskshare.sharing.progress import is_behind
+from riskshare.sharing.segment import read_header
+from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment
+from riskshare.sharing.segment_ref import HEADER_ROOM, SegmentRef
+from riskshare.sharing.snapshot import MAX_BYTES, SnapshotStatement
+from riskshare.sharing.standing import SegmentFacts
+from riskshare.sharing.trusted import TrustedSnapshots
+from riskshare.sharing.view import ListView, Summary, summary
+
+MOST_MISSING: Final = 10_000
+"""Most versions that are walked back in one go."""
+
+MAX_WIRE: Final = MAX_BYTES + 1024
+
+ATTEMPTS: Final = 5
+"""How often a state is offered that other processes overtake; the next poll tries again."""
+
+STATE_LIMIT: Final = 64 * 1024 * 1024
+
+Place = tuple[str, bytes]
+"""Full list name and epoch digest."""
+
+
+class Source(Protocol):
+    """Another member's peer, as subscribing needs it. Every call raises PeerError."""
+
+    async def catalogue(self, owner: str) -> bytes:
+        """The signed catalogue in its wire form."""
+
+    async def epoch(self, owner: str, digest: bytes) -> bytes:
+        """An epoch statement in its wire form."""
+
+    async def snapshot(
+        self, owner: str, list_name: str, epoch: bytes, known: bytes | None, wait: float
+    ) -> bytes | None:
+        """The newest snapshot, as soon as it is not `known` (a digest); None if it still is after `wait` seconds."""
+
+    async def snapshot_version(self, owner: str, list_name: str, epoch: bytes, version: int) -> bytes:
+        """One snapshot by its version."""
+
+    async def segment(self, owner: str, ref: SegmentRef, out: BinaryIO, *, offset: int, length: int) -> None:
+        """Write exactly that part of a segment file into `out`, from its present position on."""
+
+
+class Files(Protocol):
+    """The local copies of segment files."""
+
+    def has(self, ref: SegmentRef) -> bool:
+        """Whether the file is here."""
+
+    def map(self, ref: SegmentRef) -> memoryview:
+        """Map it. Raises SegmentError."""
+
+    async def fetch(self, fill: Fill) -> SegmentRef:
+        """Let `fill` write a new file durably. Raises DiskError."""
+
+    def delete(self, digest: bytes) -> None:
+        """Remove a file."""
+
+
+class Fill(Protocol):
+    """Writes one file."""
+
+    async def __call__(self, out: BinaryIO) -> SegmentRef:
+        """Fill an empty file and say what it is."""
+
+
+class State(Protocol):
+    """Where the state of `TrustedSnapshots` survives restarts."""
+
+    async def trusted(self) -> Sequence[TrustedRow]:
+        """All rows."""
+
+    async def save_trusted(self, row: TrustedRow) -> bool:
+        """Write a row in place of the one with the revision before; False if that is not there (any more)."""
+
+    async def add_fraud_proof(self, row: FraudProofRow) -> bool:
+        """Keep evidence; False if it is known."""
+
+
+class Observer(Protocol):
+    """Is told what happens, for metrics and the log."""
+
+    def followed(self, list_name: str, version: int, count: int) -> None:
+        """A new version of a list serves."""
+
+    def failed(self, owner: str, list_name: str, error: RiskshareError) -> None:
+        """Something could not be had, or was refused; `list_name` may be empty."""
+
+    def fraud(self, accused: str, kind: str) -> None:
+        """Two contradicting statements of a member were found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How to follow: see the configuration of the same names."""
+
+    catalogue_seconds: float = 5.0
+    hold_seconds: float = 20.0
+    on_demand: frozenset[str] = frozenset()
+    on_demand_by_default: bool = False
+
+    def is_on_demand(self, list_name: str) -> bool:
+        """Whether a list's buckets are fetched only when needed."""
+        return self.on_demand_by_default != (list_name in self.on_demand)
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """A snapshot that serves, with its view."""
+
+    snapshot: SnapshotStatement
+    digest: bytes
+    view: ListView = field(repr=False)
+
+
+class Mirror:
+    """What is held of all owners' lists."""
+
+    def __init__(
+        self,
+        *,
+        trusted: TrustedSnapshots,
+        source: Source,
+        files: Files,
+        state: State,
+        rules: Rules,
+        observer: Observer,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.trusted = trusted
+        self.generation = 0
+        """Grows whenever anything that a check looks into has changed."""
+        self._source = source
+        self._files = files
+        self._state = state
+        self._rules = rules
+        self._observer = observer
+        self._now = now
+        self._views: dict[Place, Following] = {}
+        self._saved: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._pending: dict[Place, SnapshotStatement] = {}
+        self._opened: dict[SegmentRef, BaseSegment | DeltaSegment] = {}
+        self._told: set[bytes] = set()
+
+    def following(self, list_name: str, epoch: bytes) -> Following | None:
+        """What to look into for a list in an epoch."""
+        return self._views.get((list_name, epoch))
+
+    async def restore(self, owners: Sequence[str]) -> None:
+        """Take up what was trusted before the restart. Raises StoreError."""
+        for row in await self._state.trusted():
+            try:
+                value = parse_canonical_json(row.state, limit=STATE_LIMIT)
+                if row.list_name:
+                    self.trusted.restore_chain(value)
+                else:
+                    self.trusted.restore_owner(value)
+            except (EncodingError, RiskshareError) as error:
+                # Trust on first use again for this list: told, because it weakens the defence against rollback.
+                self._observer.failed(row.owner, row.list_name, error)
+                continue
+            self._saved[row.owner, row.list_name] = (row.revision, canonical_json(_without_times(value)))
+        for owner in owners:
+            await self._reopen(owner)
+
+    async def _reopen(self, owner: str) -> None:
+        """Verify and open the files of the snapshots that served when this peer stopped."""
+        for entry in self.trusted.catalogue(owner) or ():
+            for epoch in self.trusted.answered_epochs(owner, entry.keyset, self._now()):
+                held = self.trusted.serving(entry.list_name, epoch.digest)
+                if held is not None:
+                    try:
+                        self._serve(held.snapshot, held.digest, await asyncio.to_thread(self._view, held.snapshot))
+                    except (SegmentError, SnapshotError, DiskError) as error:
+                        self._observer.failed(owner, entry.list_name, error)
+
+    async def take(self, owner: str, list_name: str, data: bytes) -> bool:
+        """Take what an owner offers as the newest snapshot of a list; False if that is what serves already.
+
+        Raises:
+            SnapshotError: the statement is refused; or `wrong_list`, it is of another list; or
+                `mixed_segments`, the segments hold other labels than it says.
+            SegmentError: a segment is refused.
+            PeerError, DiskError: a segment cannot be had, or not be kept.
+            StoreError: the snapshot serves, but the state was not stored; `save` does that later.
+
+        """
+        try:
+            offered = self.trusted.accept_snapshot(owner, data, self._now())
+            outcome = await self._walk(owner, offered) if isinstance(offered, Gap) else offered
+        finally:
+            await self.tell_frauds()
+        snapshot, digest = outcome.held.snapshot, outcome.held.digest
+        if snapshot.list_name != list_name:
+            raise SnapshotError("The owner offered a snapshot of another list.", code="wrong_list")
+        place = (list_name, snapshot.epoch)
+        following = self._views.get(place)
+        if following is not None and following.digest == digest:
+            return False
+        abandoned, self._pending[place] = self._pending.get(place), snapshot
+        if abandoned is not None:
+            self._delete_unnamed(abandoned)
+        for ref in snapshot.segments:
+            if not self._files.has(ref):
+                await self._fetch(owner, snapshot, ref)
+        view = await asyncio.to_thread(self._view, snapshot)
+        for index, ref in enumerate(snapshot.segments):
+            self.trusted.accept_segment(list_name, digest, index, self._facts(snapshot, ref))
+        self._serve(snapshot, digest, view)
+        await self.save(owner, list_name)
+        return True
+
+    async def _walk(self, owner: str, gap: Gap) -> Accepted | Unchanged:
+        """Fetch the statements between what is held and what was offered, and offer them newest first."""
+        for _ in range(MOST_MISSING):
+            outcome: Accepted | Gap = gap
+            if gap.last_missing is not None:
+                version = gap.last_missing
+                data = await self._source.snapshot_version(owner, gap.list_name, gap.epoch, version)
+                outcome = self.trusted.accept_missing(owner, data, self._now())
+            else:
+                for data in await self._end_of_chain(owner, gap):
+                    outcome = self.trusted.accept_missing(owner, data, self._now())
+            if not isinstance(outcome, Gap):
+                return outcome
+            gap = outcome
+        raise _broken()
+
+    async def _end_of_chain(self, owner: str, gap: Gap) -> list[bytes]:
+        """The missing statements of an older epoch, newest first, up to the one by which the new epoch begins.
+
+        Which version that one has is not known: they are fetched from the oldest on.
+        """
+        found: list[bytes] = []
+        for version in range(gap.first_missing, gap.first_missing + MOST_MISSING):
+            found.append(await self._source.snapshot_version(owner, gap.list_name, gap.epoch, version))
+            if _digest_of(found[-1]) == gap.wanted:
+                return found[::-1]
+        raise _broken()
+
+    async def _fetch(self, owner: str, snapshot: SnapshotStatement, ref: SegmentRef) -> None:
+        """Fetch one segment file: whole, or on demand without the buckets of a base."""
+        on_demand = self._rules.is_on_demand(snapshot.list_name)
+
+        async def fill(out: BinaryIO) -> SegmentRef:
+            if not on_demand:
+                await self._source.segment(owner, ref, out, offset=0, length=ref.file_length)
+                return ref
+            await self._source.segment(owner, ref, out, offset=0, length=min(HEADER_ROOM, ref.file_length))
+            out.seek(0)
+            header = read_header(out.read(ref.header_length), ref)
+            for offset, length in header.ranges():
+                out.seek(offset)
+                await self._source.segment(owner, ref, out, offset=offset, length=length)
+            out.truncate(ref.file_length)
+            return ref
+
+        await self._files.fetch(fill)
+
+    def _facts(self, snapshot: SnapshotStatement, ref: SegmentRef) -> SegmentFacts:
+        """What was found in a segment that `_view` has opened."""
+        segment = self._opened[ref]
+        is_base = isinstance(segment, BaseSegment)
+        partial = is_base and self._rules.is_on_demand(snapshot.list_name)
+        return SegmentFacts(
+            header_digest=ref.header_digest,
+            header_length=ref.header_length,
+            file_digest=None if partial else ref.file_digest,
+            file_length=ref.file_length,
+            list_name=segment.header.list_name,
+            epoch=segment.header.epoch,
+            kind="base" if is_base else "delta",
+        )
+
+    def _open(self, snapshot: SnapshotStatement, ref: SegmentRef) -> BaseSegment | DeltaSegment:
+        """Open a file and verify every byte that will be used of it; a file that fails is removed."""
+        known = self._opened.get(ref)
+        if known is not None:
+            return known
+        on_demand = self._rules.is_on_demand(snapshot.list_name)
+        try:
+            segment = open_segment(self._files.map(ref), ref, snapshot.list_name, snapshot.epoch, on_demand=on_demand)
+            if isinstance(segment, BaseSegment) and not on_demand:
+                segment.verify_all()
+        except SegmentError:
+            self._files.delete(ref.file_digest)
+            raise
+        self._opened[ref] = segment
+        return segment
+
+    def _view(self, snapshot: SnapshotStatement) -> ListView:
+        """Look at a snapshot's segments as one, and verify that they hold the labels that it says."""
+        former = self.following(snapshot.list_name, snapshot.epoch)
+        opened = [self._open(snapshot, ref) for ref in snapshot.segments]
+        if former is not None and former.snapshot.segments == snapshot.segments:
+            view, found = former.view, Summary(former.snapshot.count, former.snapshot.labels)
+        else:
+            bases = [segment for segment in opened if isinstance(segment, BaseSegment)]
+            if bases[1:] or (bases and bases[0] is not opened[0]):
+                raise SegmentError("Only the first segment of a list may be a base.", code="segment_mixed")
+            deltas = [segment for segment in opened if isinstance(segment, DeltaSegment)]
+            view = ListView(bases[0] if bases else None, deltas)
+            if view.base is not None and view.base.on_demand:
+                return view  # without the buckets, nobody can tell
+            found = summary(view)
+        if found != Summary(snapshot.count, snapshot.labels):
+            raise SnapshotError("The segments hold other labels than their snapshot says.", code="mixed_segments")
+        return view
+
+    def _serve(self, snapshot: SnapshotStatement, digest: bytes, view: ListView) -> None:
+        """Put the view of a snapshot in place of the former one, whose files go if nothing names them now."""
+        place = (snapshot.list_name, snapshot.epoch)
+        former = self._views.get(place)
+        self._views[place] = Following(snapshot, digest, view)
+        self._pending.pop(place, None)
+        self.generation += 1
+        if former is not None:
+            self._delete_unnamed(former.snapshot)
+        self._observer.followed(snapshot.list_name, snapshot.version, snapshot.count)
+
+    def retain(self, owner: str, wanted: Container[Place]) -> None:
+        """Drop the views of an owner that its catalogue names no more; what was believed of them stays remembered."""
+        for place in {*self._views, *self._pending}:
+            if place[0].startswith(f"{owner}/") and place not in wanted:
+                following, pending = self._views.pop(place, None), self._pending.pop(place, None)
+                self.generation += 1
+                for gone in (following.snapshot if following else None, pending):
+                    if gone is not None:
+                        self._delete_unnamed(gone)
+
+    def _delete_unnamed(self, gone: SnapshotStatement) -> None:
+        """Delete the files that no snapshot names which serves or is being fetched."""
+        named = [following.snapshot for following in self._views.values()] + list(self._pending.values())
+        kept = {ref for snapshot in named for ref in snapshot.segments}
+        for ref in gone.segments:
+            if ref not in kept:
+                self._opened.pop(ref, None)
+                with suppress(DiskError):  # it takes up room, and does no harm
+                    self._files.delete(ref.file_digest)
+
+    async def save(self, owner: str, list_name: str) -> None:
+        """Store the state of an owner (empty `list_name`) or list, if it has changed.
+
+        Several processes of one member may follow the same list, and none undoes what another has stored: who
+        finds the row changed, and ahead of its own state, leaves it; it will be offered the same statements.
+
+        Raises:
+            StoreError: it is not stored; call again.
+
+        """
+        place = (owner, list_name)
+        value = self.trusted.chain_state(list_name) if list_name else self.trusted.owner_state(owner)
+        state = canonical_json(_without_times(value))
+        revision, saved = self._saved.get(place, (0, b""))
+        if saved == state:
+            return
+        full = canonical_json(value)
+        for _ in range(ATTEMPTS):
+            if await self._state.save_trusted(TrustedRow(owner, list_name, revision + 1, full, self._now())):
+                self._saved[place] = (revision + 1, state)
+                return
+            rows = [row for row in await self._state.trusted() if (row.owner, row.list_name) == place]
+            revision = rows[0].revision if rows else 0
+            if rows and _is_ahead(rows[0], value):
+                self._saved[place] = (revision, state)
+                return
+
+    async def tell_frauds(self) -> None:
+        """Keep, and tell once, what convicts an owner."""
+        for proof in self.trusted.proofs:
+            about = proof.about
+            if about in self._told:
+                continue
+            row = FraudProofRow(proof.kind, proof.accused, about, proof.evidence(), self._now())
+            with suppress(StoreError):  # the next poll tries again
+                is_new = await self._state.add_fraud_proof(row)
+                self._told.add(about)
+                if is_new:
+                    self._observer.fraud(proof.accused, proof.kind)
+
+
+def _broken() -> SnapshotError:
+    return SnapshotError("The versions between what is held and what is offered cannot be had.", code="broken_chain")
+
+
+def _digest_of(wire: bytes) -> bytes:
+    """The digest of a statement in its wire form, which is not verified here."""
+    try:
+        parts = cbor_decode(wire, limit=MAX_WIRE)
+    except EncodingError as error:
+        raise SnapshotError("A snapshot does not travel in this form.", code="malformed_statement") from error
+    statement = parts.get("statement") if isinstance(parts, dict) else None
+    return sha256(statement) if isinstance(statement, bytes) else b""
+
+
+def _is_ahead(row: TrustedRow, mine: Mapping[str, Any]) -> bool:
+    try:
+        return is_behind(mine, parse_canonical_json(row.state, limit=STATE_LIMIT))
+    except (EncodingError, LookupError, TypeError):
+        return False  # not of our form: ours goes in its place
+
+
+def _without_times(value: object) -> object:
+    """The state without the times of confirmation, which change with every poll and are not worth a write."""
+    if isinstance(value, Mapping):
+        return {key: _without_times(item) for key, item in value.items() if key not in {"confirmed_at", "polled_at"}}
+    if isinstance(value, list):
+        return [_without_times(item) for item in value]
+    return value

@@ -1,0 +1,215 @@
+"""Publishing out of a real PostgreSQL: import, base, delta, withdrawal, expiry, and two processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+from uuid import uuid4
+
+import pytest
+
+from riskshare.encoding import parse_canonical_json
+from riskshare.errors import StoreError
+from riskshare.membership.identifier import parse
+from riskshare.sharing.builders import ProcessBuilders
+from riskshare.sharing.entry import DataKey, reseal
+from riskshare.sharing.importing import Importer
+from riskshare.sharing.publish import CANARIES, Publisher, Terms
+from riskshare.sharing.published import Published
+from riskshare.sharing.rows import Defaults
+from riskshare.signature import SigningKey
+from riskshare.store.files import SegmentFiles
+from tests.simulator.publishing import Clock, look_up
+
+NUMBERS = [f"138001380{n:02}" for n in range(60)]
+NETWORK = "simnet"
+
+
+class House:
+    """A member with a database: imports, publishes, and looks at what it has published."""
+
+    def __init__(self, store, folder):
+        self.store = store
+        self.clock = Clock()
+        self.data_key = DataKey(bytes(range(32)))
+        self.files = SegmentFiles(folder)
+        self.importer = Importer(
+            member="jd", data_key=self.data_key, lists=store.lists, now=self.clock, random=os.urandom, new_id=uuid4
+        )
+
+    def publisher(self, shelf=None, **terms):
+        return Publisher(
+            member="jd",
+            network=NETWORK,
+            identity=SigningKey(bytes(32)),
+            data_key=self.data_key,
+            lists=self.store.lists,
+            shelf=shelf or self.store.publications,
+            files=self.files,
+            builders=ProcessBuilders(self.data_key, small=40, cores=1),
+            terms=Terms(**terms),
+            now=self.clock,
+            random=os.urandom,
+        )
+
+    async def bring(self, *numbers, days=90):
+        of = await self.store.lists.list_named("fraud")
+        defaults = Defaults("telecom_fraud", type="phone", region="CN", days=days)
+        await self.importer.run(of, io.BytesIO("\n".join(numbers).encode()), defaults)
+
+    async def change(self, number, state, reason=None):
+        of = await self.store.lists.list_named("fraud")
+        handle = self.data_key.handle(parse(f"phone:+86{number}").oprf_input, "jd/fraud")
+
+        def again(of, entry, state):
+            return reseal(self.data_key, f"jd/{of.name}", entry, state, os.urandom(12))
+
+        assert await self.store.lists.change_state(of.id, [handle], state, again, reason=reason) == 1
+
+    async def shown(self, number=-1):
+        published = Published(
+            member="jd",
+            network=NETWORK,
+            identity=SigningKey(bytes(32)),
+            data_key=self.data_key,
+            lists=self.store.lists,
+            shelf=self.store.publications,
+            files=self.files,
+            now=self.clock,
+        )
+        await published.load()
+        epoch = (await self.store.publications.epochs())[number].digest
+        return Shown(published, epoch)
+
+
+class Shown:
+    def __init__(self, published, epoch):
+        self.published = published
+        self.list = next(one for one in published.current() if one.epoch.digest == epoch)
+        self.body = parse_canonical_json(self.list.snapshot.statement, limit=1 << 20)
+        self._key = published.own_key(epoch)
+
+    def record(self, identifier):
+        return look_up(self.list.view, self._key, "jd/fraud", identifier)
+
+    def listed(self):
+        return [number for number in NUMBERS if self.record(f"phone:+86{number}") is not None]
+
+
+@pytest.fixture
+async def house(store, tmp_path):
+    await store.lists.create_list("fraud", "telecom_fraud", "default")
+    return House(store, tmp_path / "segments")
+
+
+async def test_a_life_of_a_list(house):
+    publisher = house.publisher()
+    await house.bring(*NUMBERS[:50])
+    assert await publisher.refresh() == 1
+    first = await house.shown()
+    assert first.listed() == NUMBERS[:50]
+    await house.bring(*NUMBERS[50:])
+    await house.change(NUMBERS[0], "withdrawn", "appeal_upheld")
+    await house.change(NUMBERS[1], "disputed")
+    assert await publisher.refresh() == 1
+    second = await house.shown()
+    assert (second.listed(), len(second.list.view.deltas)) == (NUMBERS[1:], 1)
+    assert second.record(f"phone:+86{NUMBERS[1]}").disputed
+    assert second.body["previous"] == first.list.snapshot.digest.hex()
+    assert await publisher.refresh() == 0
+
+
+async def test_labels_and_canaries_are_as_stated(house):
+    await house.bring(*NUMBERS)
+    await house.publisher().refresh()
+    found = await house.shown()
+    labels = b"".join(name for name, _ in found.list.view.rows())
+    assert found.body["labels"] == hashlib.sha256(labels).hexdigest()
+    assert found.body["count"] == 60 + CANARIES
+    assert [found.record(canary).reason for canary in found.body["canaries"]] == ["canary"] * CANARIES
+
+
+async def test_deltas_are_merged(house):
+    publisher = house.publisher(deltas=1)
+    for number in NUMBERS[:4]:
+        await house.bring(number)
+        await publisher.refresh()
+    found = await house.shown()
+    assert found.listed() == NUMBERS[:4]
+    assert len(found.list.view.deltas) <= 1
+
+
+async def test_terms_end(house):
+    publisher = house.publisher()
+    await house.bring(*NUMBERS[:3], days=2)
+    await house.bring(*NUMBERS[3:5], days=80)
+    await publisher.refresh()
+    house.clock.wait(days=2)
+    await publisher.refresh()
+    found = await house.shown()
+    assert found.listed() == NUMBERS[3:5]
+    assert set(found.list.view.deltas[0].withdrawn.values()) == {"expired"}
+
+
+async def test_both_epochs_are_served_in_the_changeover(house):
+    publisher = house.publisher()
+    await house.bring(*NUMBERS[:5])
+    await publisher.refresh()
+    house.clock.wait(days=29)
+    await publisher.refresh()
+    old, new = await house.shown(0), await house.shown(1)
+    assert old.listed() == new.listed() == NUMBERS[:5]
+    assert new.body["previous"] == old.body["previous"] or new.body["previous"] == old.list.snapshot.digest.hex()
+    assert len(new.published.current()) == 2
+
+
+async def test_of_two_processes_at_once_one_publishes(house):
+    await house.bring(*NUMBERS[:5])
+    assert sum(await asyncio.gather(house.publisher().refresh(), house.publisher().refresh())) == 1
+    await house.bring(NUMBERS[6])
+    assert sum(await asyncio.gather(house.publisher().refresh(), house.publisher().refresh())) == 1
+    found = await house.shown()
+    assert found.body["version"] == 2
+    assert len(await house.store.publications.epochs()) == 1
+    assert [found.record(canary) is not None for canary in found.body["canaries"]] == [True] * len(
+        found.body["canaries"]
+    )
+
+
+class Crashing:
+    """The shelf, but for one `publish` that fails: before it is stored, or after."""
+
+    def __init__(self, shelf, *, after):
+        self._shelf = shelf
+        self._after = after
+
+    def __getattr__(self, name):
+        return getattr(self._shelf, name)
+
+    async def publish(self, *args):
+        if self._after:
+            await self._shelf.publish(*args)
+        raise StoreError("gone")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["failed", "failed, but stored"])
+async def test_a_crash_between_file_and_row_costs_a_repetition(house, after):
+    crashing = house.publisher(Crashing(house.store.publications, after=after))
+    for numbers in (NUMBERS[:5], NUMBERS[5:7]):
+        await house.bring(*numbers)
+        with pytest.raises(StoreError):
+            await crashing.refresh()
+        await house.publisher().refresh()
+    found = await house.shown()
+    assert found.listed() == NUMBERS[:7]
+    assert found.body["version"] == 2
+
+
+async def test_a_catalogue_version_is_never_given_twice(house):
+    await house.bring(*NUMBERS[:5])
+    await house.publisher().refresh()
+    first, second = (await house.shown()).published, (await house.shown()).published
+    wires = await asyncio.gather(*(one.catalogue("icbc") for one in (first, first, second)))
+    assert wires[0] == wires[1] != wires[2]

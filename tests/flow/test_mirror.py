@@ -1,0 +1,606 @@
+"""Following one list without the tasks of `Subscriber`: each statement is taken when the test says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from riskshare.encoding import parse_canonical_json, sha256
+from riskshare.errors import DiskError, PeerDown, PeerError, SegmentError, SnapshotError, StoreError
+from riskshare.sharing import fraud
+from riskshare.sharing.mirror import Rules
+from riskshare.sharing.segment_read import NeedBucket
+from riskshare.sharing.segment_ref import HEADER_ROOM
+from riskshare.sharing.snapshot import SnapshotStatement
+from riskshare.sharing.standing import Status
+from riskshare.sharing.view import ListView
+from riskshare.signature import SigningKey
+from riskshare.statement import Statement
+from tests.simulator.disk import largest_file
+from tests.simulator.publishing import (
+    NETWORK,
+    Desk,
+    MemoryState,
+    Reader,
+    StubbornSource,
+    forge,
+    look_up,
+)
+
+PHONES = [f"phone:+86138001380{n:02}" for n in range(60)]
+ON_DEMAND = Rules(on_demand_by_default=True)
+
+
+class World:
+    """An owner with one list, and a reader of it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.desk = Desk(folder)
+        self.of = self.desk.create_list()
+        self.name = self.desk.full(self.of)
+        self.publisher = self.desk.publisher()
+        self.source = StubbornSource()
+        self.state = MemoryState()
+        self.reader = self.start()
+
+    def start(self, *, rules=None, state=None, folder="mirror"):
+        return Reader(
+            self.folder / folder,
+            self.source,
+            [self.desk],
+            clock=self.desk.clock,
+            state=state or self.state,
+            rules=rules,
+        )
+
+    def restart(self, **options):
+        self.reader = self.start(**options)
+        return self.reader
+
+    @property
+    def epoch(self):
+        return self.desk.store.all_epochs[-1].digest
+
+    async def publish(self, *put, withdraw=()):
+        if put:
+            self.desk.put(self.of, *put)
+        for phone in withdraw:
+            self.desk.change(self.of, phone)
+        await self.publisher.refresh()
+        self.source.owners["jd"] = self.published = await self.desk.published()
+
+    async def learn(self, reader=None):
+        await (reader or self.reader).subscriber._read_catalogue("jd")
+        for task in (reader or self.reader).subscriber._following_lists.values():
+            task.cancel()
+
+    def offered(self, epoch=None):
+        return self.published.snapshot(self.name, epoch or self.epoch, "icbc")[1]
+
+    async def take(self, data=None, reader=None):
+        return await (reader or self.reader).mirror.take("jd", self.name, data or self.offered())
+
+    async def follow(self, *put, **options):
+        await self.publish(*put, **options)
+        await self.learn()
+        return await self.take()
+
+    def listed(self, reader=None, epoch=None):
+        following = (reader or self.reader).mirror.following(self.name, epoch or self.epoch)
+        key = self.published.own_key(epoch or self.epoch)
+        return [phone for phone in PHONES if look_up(following.view, key, self.name, phone) is not None]
+
+    def status(self):
+        return self.reader.mirror.trusted.status(self.name, self.desk.clock())
+
+    def statement(self, version=-1):
+        row = self.desk.store.snapshots[version]
+        body = parse_canonical_json(row.statement, limit=1 << 20)
+        return SnapshotStatement.from_statement(Statement("snapshot", NETWORK, row.statement, row.signature, body))
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+# --- what goes well
+
+
+async def test_a_list_is_fetched_verified_and_looked_into(world):
+    assert await world.follow(*PHONES[:10])
+    assert world.listed() == PHONES[:10]
+    assert world.status() is Status.CURRENT
+    assert world.reader.witness.told == [("followed", world.name, 1, 13)]
+    assert world.reader.mirror.generation > 0
+
+
+async def test_a_change_comes_by_its_delta_alone(world):
+    await world.follow(*PHONES[:10])
+    world.source.fetched.clear()
+    assert await world.follow(PHONES[10], withdraw=[PHONES[0]])
+    delta = world.statement().segments[-1]
+    assert world.source.fetched == [(delta.file_digest, 0, delta.file_length)]
+    assert world.listed() == PHONES[1:11]
+
+
+async def test_what_is_known_is_not_taken_again(world):
+    await world.follow(*PHONES[:3])
+    world.source.fetched.clear()
+    writes = world.state.writes
+    assert await world.take() is False
+    assert (world.source.fetched, world.state.writes) == ([], writes)
+
+
+async def test_an_unchanged_list_issued_again_fetches_nothing(world):
+    await world.follow(*PHONES[:3])
+    world.source.fetched.clear()
+    view = world.reader.mirror.following(world.name, world.epoch).view
+    world.desk.clock.wait(hours=1)
+    assert await world.follow()
+    assert world.source.fetched == []
+    following = world.reader.mirror.following(world.name, world.epoch)
+    assert (following.snapshot.version, following.view) == (2, view)
+
+
+async def test_skipped_versions_are_walked(world):
+    await world.follow(*PHONES[:3])
+    for phone in PHONES[3:7]:
+        await world.publish(phone)
+    world.source.calls.clear()
+    assert await world.take()
+    assert [call for call in world.source.calls if call.startswith("version")] == [
+        "version 4",
+        "version 3",
+        "version 2",
+    ]
+    assert world.listed() == PHONES[:7]
+
+
+async def test_the_end_of_an_old_epoch_is_walked_from_a_new_one(world):
+    """The reader slept through the last versions of the old epoch, and through its end."""
+    await world.follow(*PHONES[:3])
+    for phone in PHONES[3:5]:
+        await world.publish(phone)
+    world.desk.clock.wait(days=29, hours=1)
+    await world.publish(PHONES[5])
+    world.desk.clock.wait(days=1)
+    await world.publish(PHONES[6])
+    await world.learn()
+    assert await world.take()
+    assert world.listed() == PHONES[:7]
+    assert world.state.proofs == []
+
+
+async def test_both_epochs_are_followed_in_the_changeover(world):
+    await world.follow(*PHONES[:3])
+    world.desk.clock.wait(days=29, hours=1)
+    await world.publish(PHONES[3])
+    await world.learn()
+    old, new = (row.digest for row in world.desk.store.all_epochs)
+    for epoch in (old, new):
+        assert await world.take(world.offered(epoch))
+    assert world.listed(epoch=old) == world.listed(epoch=new) == PHONES[:4]
+
+
+async def test_files_that_a_merge_replaced_are_deleted(world):
+    world.publisher = world.desk.publisher(deltas=1)
+    for count in range(1, 5):
+        await world.follow(PHONES[count])
+    named = {ref.file_digest for ref in world.statement().segments}
+    assert set(world.reader.files.digests()) == named
+
+
+async def test_a_list_that_is_gone_takes_its_files_along(world):
+    await world.follow(*PHONES[:3])
+    world.reader.mirror.retain("jd", ())
+    assert world.reader.mirror.following(world.name, world.epoch) is None
+    assert list(world.reader.files.digests()) == []
+
+
+# --- what an owner, or the way to it, does wrong
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda data, _at: data[:-1],
+        lambda _data, _at: b"",
+        lambda data, _at: data + b"x",
+        lambda data, _at: bytes([data[0] ^ 1]) + data[1:],
+        lambda data, _at: data[:HEADER_ROOM] + bytes([data[HEADER_ROOM] ^ 1]) + data[HEADER_ROOM + 1 :],
+        lambda data, _at: data[:-1] + bytes([data[-1] ^ 1]),
+        lambda data, _at: data[:2000] + b"\1" + data[2001:],
+        lambda data, _at: bytes(len(data)),
+    ],
+    ids=["truncated", "empty", "longer", "header", "bucket", "filter", "between", "zeros"],
+)
+async def test_a_damaged_segment_is_refused_and_then_fetched_anew(world, alter):
+    await world.publish(*PHONES[:10])
+    await world.learn()
+    world.source.alter = alter
+    with pytest.raises((SegmentError, PeerError)):
+        await world.take()
+    assert world.reader.mirror.following(world.name, world.epoch) is None
+    assert list(world.reader.files.digests()) == []
+    assert world.status() is Status.MISSING
+    world.source.alter = lambda data, _at: data
+    assert await world.take()
+    assert world.listed() == PHONES[:10]
+
+
+async def test_a_damaged_delta_leaves_the_last_good_list(world):
+    await world.follow(*PHONES[:10])
+    await world.publish(PHONES[10])
+    world.source.alter = lambda data, _at: data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(SegmentError):
+        await world.take()
+    assert world.listed() == PHONES[:10]
+    world.desk.clock.wait(seconds=61)
+    assert world.status() is Status.STALE
+    world.desk.clock.wait(hours=24)
+    assert world.status() is Status.EXPIRED
+
+
+async def test_the_segment_of_another_list_is_refused(world):
+    other = world.desk.create_list("other")
+    world.desk.put(other, *PHONES[20:30])
+    await world.follow(*PHONES[:10])
+    theirs = next(row for row in world.desk.store.snapshots if row.list_id == other.id)
+    segment = world.desk.store.all_segments[theirs.segments[0]].ref
+    mine = world.statement(0)
+    lie = replace(mine, version=2, previous=mine.digest, segments=(segment,))
+    with pytest.raises(SegmentError) as refused:
+        await world.take(forge(world.desk, lie, "snapshot"))
+    assert refused.value.code == "segment_mixed"
+    assert world.listed() == PHONES[:10]
+
+
+@pytest.mark.parametrize("change", [{"labels": bytes(32)}, {"count": 12}])
+async def test_a_statement_that_counts_other_labels_is_refused(world, change):
+    await world.publish(*PHONES[:10])
+    await world.learn()
+    with pytest.raises(SnapshotError) as refused:
+        await world.take(forge(world.desk, replace(world.statement(), **change), "snapshot"))
+    assert refused.value.code == "mixed_segments"
+    assert world.reader.mirror.following(world.name, world.epoch) is None
+
+
+async def test_labels_must_stay_where_the_segments_do(world):
+    await world.follow(*PHONES[:10])
+    mine = world.statement()
+    lie = replace(mine, version=2, previous=mine.digest, labels=bytes(32))
+    with pytest.raises(SnapshotError) as refused:
+        await world.take(forge(world.desk, lie, "snapshot"))
+    assert refused.value.code == "mixed_segments"
+    assert world.reader.mirror.following(world.name, world.epoch).snapshot.version == 1
+
+
+async def test_the_files_of_a_refused_statement_go_with_the_next(world):
+    await world.publish(*PHONES[:10])
+    await world.learn()
+    lie = replace(world.statement(), labels=bytes(32))
+    with pytest.raises(SnapshotError):
+        await world.take(forge(world.desk, lie, "snapshot"))
+    assert len(list(world.reader.files.digests())) == 1
+    nothing = replace(lie, version=2, previous=lie.digest, segments=(), count=0, canaries=(), labels=sha256(b""))
+    assert await world.take(forge(world.desk, nothing, "snapshot"))
+    assert list(world.reader.files.digests()) == []
+    assert world.listed() == []
+
+
+async def test_a_rollback_is_refused(world):
+    await world.follow(*PHONES[:3])
+    old = world.offered()
+    await world.follow(PHONES[3])
+    with pytest.raises(SnapshotError) as refused:
+        await world.take(old)
+    assert refused.value.code == "rollback"
+    assert world.listed() == PHONES[:4]
+
+
+async def test_a_fork_is_refused_kept_as_a_proof_and_told_once(world):
+    await world.follow(*PHONES[:3])
+    rival = forge(world.desk, replace(world.statement(), count=14), "snapshot")
+    for _ in range(2):
+        with pytest.raises(SnapshotError) as refused:
+            await world.take(rival)
+        assert refused.value.code == "fork"
+    assert [told for told in world.reader.witness.told if told[0] == "fraud"] == [("fraud", "jd", "snapshot")]
+    proof = world.state.proofs[0]
+    keys = {"jd": (world.desk.terms,)}
+    again = fraud.FraudProof.from_evidence(NETWORK, proof.evidence, lambda owner: keys[owner], world.desk.clock())
+    assert again.about == proof.about
+
+
+async def test_a_proof_that_could_not_be_kept_is_kept_later(world):
+    await world.follow(*PHONES[:3])
+    rival = forge(world.desk, replace(world.statement(), count=14), "snapshot")
+
+    def away():
+        raise StoreError("away")
+
+    world.state.fault = away
+    with pytest.raises(SnapshotError):
+        await world.take(rival)
+    assert world.state.proofs == []
+    world.state.fault = lambda: None
+    await world.take()
+    assert len(world.state.proofs) == 1
+
+
+async def test_an_expired_statement_is_refused(world):
+    await world.publish(*PHONES[:3])
+    world.desk.clock.wait(hours=24)
+    await world.learn()
+    with pytest.raises(SnapshotError) as refused:
+        await world.take()
+    assert refused.value.code == "expired"
+
+
+async def test_a_foreign_key_and_a_foreign_network_are_refused(world):
+    await world.publish(*PHONES[:3])
+    await world.learn()
+    stranger = SigningKey(bytes(32))
+    for lie in (
+        forge(world.desk, world.statement(), "snapshot", key=stranger),
+        forge(world.desk, world.statement(), "snapshot", network="othernet"),
+    ):
+        with pytest.raises(SnapshotError) as refused:
+            await world.take(lie)
+        assert refused.value.code == "foreign_key"
+
+
+async def test_a_snapshot_of_another_list_is_refused(world):
+    other = world.desk.create_list("other")
+    await world.publish(*PHONES[:3])
+    await world.learn()
+    wire = world.published.snapshot(world.desk.full(other), world.epoch, "icbc")[1]
+    with pytest.raises(SnapshotError) as refused:
+        await world.take(wire)
+    assert refused.value.code == "wrong_list"
+
+
+async def test_missing_versions_that_nobody_has_leave_the_last_good_list(world):
+    await world.follow(*PHONES[:3])
+    for phone in PHONES[3:6]:
+        await world.publish(phone)
+    del world.desk.store.snapshots[1]
+    with pytest.raises(PeerError):
+        await world.take()
+    assert world.listed() == PHONES[:3]
+
+
+async def test_garbage_in_place_of_a_missing_version_is_refused(world):
+    await world.follow(*PHONES[:3])
+    world.desk.clock.wait(days=30)
+    await world.publish(PHONES[4])
+    await world.learn()
+
+    async def garbage(*_):
+        return b"\xff"
+
+    world.source.snapshot_version = garbage
+    world.desk.store.snapshots[-1] = world.desk.store.snapshots[-1]
+    mine = world.statement()
+    gap = forge(world.desk, replace(mine, version=2, previous=bytes(32)), "snapshot")
+    with pytest.raises(SnapshotError) as refused:
+        await world.take(gap)
+    assert refused.value.code == "malformed_statement"
+
+
+async def test_an_owner_that_goes_away_in_the_middle_leaves_nothing(world):
+    await world.publish(*PHONES[:3])
+    await world.learn()
+
+    def gone(data, offset):
+        raise PeerDown("jd", "gone")
+
+    world.source.alter = gone
+    with pytest.raises(PeerDown):
+        await world.take()
+    assert list(world.reader.files._folder.iterdir()) == []
+
+
+async def test_a_full_disk_leaves_the_last_good_list(world):
+    await world.follow(*PHONES[:3])
+    await world.publish(PHONES[3])
+    with largest_file(1000), pytest.raises(DiskError):
+        await world.take()
+    assert world.listed() == PHONES[:3]
+    assert await world.take()
+    assert world.listed() == PHONES[:4]
+
+
+# --- restarts
+
+
+async def test_a_restart_takes_up_what_was_there(world):
+    await world.follow(*PHONES[:10])
+    await world.follow(PHONES[10])
+    world.source.fetched.clear()
+    world.source.calls.clear()
+    await world.restart().mirror.restore(["jd"])
+    assert world.listed() == PHONES[:11]
+    assert world.source.calls == []
+    assert world.status() is Status.CURRENT
+    assert await world.take() is False
+
+
+async def test_a_restart_remembers_what_to_refuse(world):
+    await world.follow(*PHONES[:3])
+    old = world.offered()
+    await world.follow(PHONES[3])
+    await world.restart().mirror.restore(["jd"])
+    with pytest.raises(SnapshotError) as refused:
+        await world.take(old)
+    assert refused.value.code == "rollback"
+
+
+@pytest.mark.parametrize("harm", ["lost", "truncated", "altered", "zeros"])
+async def test_files_that_suffered_meanwhile_are_fetched_again(world, harm):
+    await world.follow(*PHONES[:10])
+    path = world.reader.files.path(world.statement().segments[0].file_digest)
+    data = path.read_bytes()
+    if harm == "lost":
+        path.unlink()
+    else:
+        bad = {"truncated": data[:-1], "altered": data[:5000] + b"x" + data[5001:], "zeros": bytes(len(data))}
+        path.write_bytes(bad[harm])
+    reader = world.restart()
+    await reader.mirror.restore(["jd"])
+    assert reader.mirror.following(world.name, world.epoch) is None
+    assert len(reader.witness.codes()) == 1
+    assert await world.take()
+    assert world.listed() == PHONES[:10]
+
+
+async def test_a_state_that_cannot_be_read_is_told_and_begun_anew(world):
+    await world.follow(*PHONES[:3])
+    place = ("jd", world.name)
+    world.state.rows[place] = replace(world.state.rows[place], state=b'{"list":"jd/fraud"}')
+    reader = world.restart()
+    await reader.mirror.restore(["jd"])
+    assert len(reader.witness.codes()) == 1
+    assert await world.take()
+    assert world.state.rows[place].revision == 2
+    await world.restart().mirror.restore(["jd"])
+    assert world.listed() == PHONES[:3]
+
+
+async def test_a_state_that_was_not_stored_is_stored_by_the_next_poll(world):
+    await world.publish(*PHONES[:3])
+    await world.learn()
+
+    def away():
+        raise StoreError("away")
+
+    world.state.fault = away
+    with pytest.raises(StoreError):
+        await world.take()
+    assert world.listed() == PHONES[:3]
+    world.state.fault = lambda: None
+    await world.reader.mirror.save("jd", world.name)
+    await world.restart().mirror.restore(["jd"])
+    assert world.listed() == PHONES[:3]
+
+
+# --- several processes of one member
+
+
+async def test_processes_do_not_undo_what_each_other_stored(world):
+    second = world.start()
+    await world.publish(*PHONES[:3])
+    await world.learn()
+    await world.learn(second)
+    await world.take()
+    await world.take(reader=second)
+    first_offer = world.offered()
+    await world.publish(PHONES[3])
+    middle = world.offered()
+    await world.publish(PHONES[4])
+    await world.take()
+    ahead = world.state.rows["jd", world.name]
+    await world.take(middle, reader=second)
+    assert world.state.rows["jd", world.name] == ahead
+    await world.take(reader=second)
+    third = world.start()
+    await third.mirror.restore(["jd"])
+    for data in (first_offer, middle):
+        with pytest.raises(SnapshotError):
+            await world.take(data, reader=third)
+
+
+async def test_the_second_process_stores_when_it_is_ahead(world):
+    second = world.start()
+    await world.publish(*PHONES[:3])
+    await world.learn()
+    await world.learn(second)
+    await world.take()
+    await world.take(reader=second)
+    await world.publish(PHONES[3])
+    await world.take(reader=second)
+    await world.restart().mirror.restore(["jd"])
+    assert world.listed() == PHONES[:4]
+
+
+# --- records on demand
+
+
+async def test_on_demand_fetches_header_filter_and_index_only(world):
+    world.restart(rules=ON_DEMAND)
+    assert await world.follow(*PHONES[:40])
+    ref = world.statement().segments[0]
+    size = sum(length for _, _, length in world.source.fetched)
+    assert next(offset for _, offset, _ in world.source.fetched) == 0
+    view = world.reader.mirror.following(world.name, world.epoch).view
+    buckets = view.base.header.sections["buckets"]
+    assert size == ref.file_length - buckets.length - (view.base.header.sections["index"].offset - buckets.end)
+    stored = world.reader.files.path(ref.file_digest).read_bytes()
+    assert stored[buckets.offset : buckets.end] == bytes(buckets.length)
+
+
+async def test_on_demand_the_bucket_decides(world):
+    world.restart(rules=ON_DEMAND)
+    await world.follow(*PHONES[:40])
+    view = world.reader.mirror.following(world.name, world.epoch).view
+    truth = (await world.desk.published())._lists[world.name, world.epoch].view
+    data = world.desk.files.path(world.statement().segments[0].file_digest).read_bytes()
+    for label, sealed in truth.rows():
+        need = view.find(label)
+        assert isinstance(need, NeedBucket)
+        bucket = data[need.offset : need.offset + need.length]
+        assert need.read(bucket, label) == sealed
+        with pytest.raises(SegmentError):
+            need.read(bucket[:-1] + b"x", label)
+
+
+async def test_on_demand_a_delta_is_fetched_whole(world):
+    world.restart(rules=ON_DEMAND)
+    await world.follow(*PHONES[:10])
+    world.source.fetched.clear()
+    await world.follow(PHONES[10])
+    assert sum(length for _, _, length in world.source.fetched) == world.statement().segments[1].file_length
+    view = world.reader.mirror.following(world.name, world.epoch).view
+    key = world.published.own_key(world.epoch)
+    assert look_up(ListView(None, view.deltas), key, world.name, PHONES[10]) is not None
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+async def test_on_demand_damage_is_refused(world, offset):
+    world.restart(rules=ON_DEMAND)
+    await world.publish(*PHONES[:10])
+    await world.learn()
+    world.source.alter = lambda data, at: data[:9] + bytes([data[9] ^ 1]) + data[10:] if bool(at) == offset else data
+    with pytest.raises(SegmentError):
+        await world.take()
+    assert list(world.reader.files.digests()) == []
+
+
+async def test_a_list_on_demand_is_restored(world):
+    world.restart(rules=ON_DEMAND)
+    await world.follow(*PHONES[:10])
+    world.source.calls.clear()
+    await world.restart(rules=ON_DEMAND).mirror.restore(["jd"])
+    assert world.reader.mirror.following(world.name, world.epoch) is not None
+    assert world.source.calls == []
+
+
+async def test_a_list_that_is_replicated_from_now_on_is_fetched_whole(world):
+    """A sparse copy taken for a whole one would say clear for every listed identifier."""
+    world.restart(rules=ON_DEMAND)
+    await world.follow(*PHONES[:10])
+    await world.restart().mirror.restore(["jd"])
+    assert world.reader.mirror.following(world.name, world.epoch) is None
+    assert await world.take()
+    assert world.listed() == PHONES[:10]
+
+
+def test_rules_name_exceptions():
+    assert Rules(on_demand=frozenset({"jd/a"})).is_on_demand("jd/a")
+    assert not Rules(on_demand=frozenset({"jd/a"})).is_on_demand("jd/b")
+    assert not Rules(on_demand=frozenset({"jd/a"}), on_demand_by_default=True).is_on_demand("jd/a")
+    assert timedelta(seconds=Rules().hold_seconds) < timedelta(seconds=60)
