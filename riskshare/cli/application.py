@@ -1,0 +1,86 @@
+"""The application: all commands, and how their failures are told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from riskshare.cli import checks, lists, member, network, programs
+from riskshare.cli.options import JSON
+from riskshare.errors import ConfigError, IdentifierError, InputError, RiskshareError
+
+FAILED: Final = 1
+BAD_INPUT: Final = 2
+NO_VERDICT: Final = 4
+"""Exit code of `check` if there is no verdict: 1 would mean a hit."""
+
+
+class Commands(TyperGroup):
+    """The commands; an error of ours ends them with one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was chosen."""
+        try:
+            return super().invoke(ctx)
+        except RiskshareError as error:
+            message, details = error.message, {}
+            if isinstance(error, IdentifierError):
+                details = {"type": error.type, "reason": error.reason, "position": error.position}
+                message = message if error.position is None else f"Identifier {error.position + 1}: {message}"
+            say_failure(message, code=error.code, as_json=bool(ctx.meta.get(JSON)), **details)
+            if isinstance(error, InputError | ConfigError):
+                raise typer.Exit(BAD_INPUT) from error
+            raise typer.Exit(NO_VERDICT if ctx.invoked_subcommand == "check" else FAILED) from error
+
+
+def say_failure(message: str, *, code: str, as_json: bool, **details: object) -> None:
+    """One sentence on standard error; with `as_json` the same as an object on standard output too."""
+    sys.stdout.flush()
+    if as_json:
+        print(json.dumps({"error": {"code": code, "message": message, **details}}, ensure_ascii=False))
+    typer.secho(f"Error ({code}): ", fg="red", bold=True, nl=False, err=True)
+    typer.echo(message, err=True)
+
+
+app = typer.Typer(
+    name="riskshare",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        programs.show_version(json=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _riskshare(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Ask all members of a network whether a payee is on a risk list, without telling them whom you asked about.
+
+    See it work: [bold]riskshare demo[/bold]. Set up your own: [bold]riskshare network init[/bold],
+    [bold]init[/bold], [bold]network admit[/bold], [bold]serve[/bold].
+    """
+
+
+app.add_typer(network.app, name="network")
+app.command("init")(member.init)
+app.command("serve")(member.serve)
+app.add_typer(lists.app, name="list")
+app.command("check")(checks.check)
+app.command("demo")(programs.demo)
+app.command("bench")(programs.bench)
+app.command("version")(programs.version)

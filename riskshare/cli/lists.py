@@ -1,0 +1,139 @@
+"""Declared here: `list create`, `import`, `status`, `withdraw`."""
+
+# ruff: noqa: PLC0415 - each command loads what it needs when it runs
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from riskshare.cli.options import CONFIG_FILE, ConfigOption, JsonOption
+
+app = typer.Typer(no_args_is_help=True, help="The lists that this member publishes.")
+
+ListArgument = Annotated[str, typer.Argument(metavar="NAME", help="The list's name.")]
+
+
+class BadRows(StrEnum):
+    """What becomes of a file with bad rows."""
+
+    refuse = "refuse"
+    skip = "skip"
+
+
+class Withdrawal(StrEnum):
+    """Why an entry is withdrawn."""
+
+    withdrawn = "withdrawn"
+    corrected = "corrected"
+    erroneous = "erroneous"
+    appeal_upheld = "appeal_upheld"
+
+
+@app.command("create")
+def create(
+    name: ListArgument,
+    category: Annotated[
+        str, typer.Option("--category", help="What it is about, such as telecom_fraud; the registry names them.")
+    ],
+    keyset: Annotated[
+        str, typer.Option("--keyset", help="Lists of one keyset cost a querier one evaluation together.")
+    ] = "default",
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Make an empty list, which the running peer then publishes.
+
+    Example: [bold]riskshare list create high-risk --category telecom_fraud[/bold]
+    """
+    from riskshare.cli.own_lists import create_list
+
+    create_list(config, name, category, keyset, json=json)
+
+
+@app.command("import")
+def import_file(
+    *,
+    name: ListArgument,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="CSV with a header, or one identifier a line.", exists=True, dir_okay=False
+        ),
+    ],
+    type_: Annotated[str, typer.Option("--type", help="Type of all values, such as phone.")] = "",
+    column: Annotated[str, typer.Option("--column", help="The column that holds the values.")] = "",
+    level: Annotated[str, typer.Option("--level", help="Risk level: low, medium, high, critical.")] = "high",
+    reason: Annotated[str, typer.Option("--reason", help="Why they are listed.")] = "reported",
+    evidence: Annotated[str, typer.Option("--evidence", help="What it rests on.")] = "",
+    appeal: Annotated[str, typer.Option("--appeal", help="Where a person concerned can appeal.")] = "",
+    days: Annotated[int, typer.Option("--days", help="How long entries are valid.")] = 180,
+    region: Annotated[str, typer.Option("--region", help="Country of phone numbers without +, such as CN.")] = "",
+    bad_rows: Annotated[
+        BadRows,
+        typer.Option("--bad-rows", help="refuse: any bad row, and nothing is changed; skip: import the others."),
+    ] = BadRows.refuse,
+    bad_rows_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--bad-rows-file",
+            help="Where all bad rows are reported, as CSV; else NAME.bad-rows.csv.",
+            dir_okay=False,
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="The file is the whole list: withdraw all entries that it does not name.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Bring the rows of a file into a list, all or none; every bad row is reported with its place and reason.
+
+    A row may have its own columns level, reason, evidence, case, appeal, days, valid_until.
+
+    Example: [bold]riskshare list import high-risk numbers.csv --type phone --column number --region CN[/bold]
+    """
+    from riskshare.cli.intake import Wish, import_into
+    from riskshare.sharing.rows import Defaults
+
+    defaults = Defaults("", type_, column, region, level, reason, evidence, appeal, days)
+    wish = Wish(name, file, defaults, bad_rows is BadRows.skip, bad_rows_file, replace, dry_run)
+    raise typer.Exit(import_into(config, wish, json=json))
+
+
+@app.command("status")
+def status(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="One list; else all of this member's.", show_default=False)
+    ] = "",
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Show this member's lists: entries by state, what is published, what waits to be.
+
+    Example: [bold]riskshare list status high-risk --json[/bold]
+    """
+    from riskshare.cli.own_lists import show_lists
+
+    show_lists(config, name, json=json)
+
+
+@app.command("withdraw")
+def withdraw(
+    name: ListArgument,
+    identifiers: Annotated[list[str], typer.Argument(metavar="TYPE:VALUE", help="What to take off the list.")],
+    reason: Annotated[Withdrawal, typer.Option("--reason", help="Why; after appeal_upheld no import lists it again.")],
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Take identifiers off a list; subscribers see it within seconds. Exit code 1 if one was not listed.
+
+    Example: [bold]riskshare list withdraw high-risk phone:+8613800138000 --reason appeal_upheld[/bold]
+    """
+    from riskshare.cli.own_lists import withdraw_from
+
+    raise typer.Exit(withdraw_from(config, name, identifiers, reason.value, json=json))

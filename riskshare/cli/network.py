@@ -1,0 +1,105 @@
+"""Declared here: `network init`, `admit`, `renew`, `show`, `pin`."""
+
+# ruff: noqa: PLC0415 - each command loads what it needs when it runs
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from riskshare.cli.options import CONFIG_FILE, ConfigOption, JsonOption, NetworkDirOption
+
+app = typer.Typer(no_args_is_help=True, help="The network's registry: who is a member, with which keys.")
+
+
+@app.command("init")
+def init(
+    directory: NetworkDirOption,
+    name: Annotated[str, typer.Option("--name", help="The network's name.")] = "riskshare",
+    json: JsonOption = False,
+) -> None:
+    """Make a governor's key and a signed registry without members: the first step of a new network.
+
+    Example: [bold]riskshare network init --dir net --name payments[/bold]
+    """
+    from riskshare.cli.governing import start_network
+
+    start_network(directory, name, json=json)
+
+
+@app.command("admit")
+def admit(
+    directory: NetworkDirOption,
+    requests: Annotated[
+        list[Path],
+        typer.Argument(metavar="REQUEST", help="Files join.json of members.", exists=True, dir_okay=False),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Sign a new registry version with the members that ask to join, or with what they changed.
+
+    Example: [bold]riskshare network admit --dir net bank/join.json wallet/join.json[/bold]
+    """
+    from riskshare.cli.governing import admit_members
+
+    admit_members(directory, requests, json=json)
+
+
+@app.command("renew")
+def renew(directory: NetworkDirOption, json: JsonOption = False) -> None:
+    """Sign the registry anew, so that it does not expire.
+
+    Example: [bold]riskshare network renew --dir net[/bold]
+    """
+    from riskshare.cli.governing import admit_members
+
+    admit_members(directory, [], json=json)
+
+
+@app.command("show")
+def show(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="NETWORK.json",
+            help="A registry file, or the folder that it lies in; else the one of the member's configuration.",
+            exists=True,
+            show_default=False,
+        ),
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="The governor's folder.", metavar="DIR", exists=True, file_okay=False)
+    ] = None,
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Show a registry: its digest, its term, its members.
+
+    Example: [bold]riskshare network show net/network.json[/bold]
+    """
+    from riskshare.cli.governing import show_network
+
+    show_network(file or directory, config, json=json)
+
+
+@app.command("pin")
+def pin(
+    file: Annotated[
+        Path, typer.Argument(metavar="NETWORK.json", help="The registry file from the governors.", exists=True)
+    ],
+    config: ConfigOption = CONFIG_FILE,
+    expected: Annotated[
+        str, typer.Option("--pin", metavar="SHA256", help="The digest that a governor told you: it must be that one.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: the digest has been compared.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write into a member's configuration which registry it believes, once the digest has been compared.
+
+    Example: [bold]riskshare network pin --config bank/riskshare.toml net/network.json[/bold]
+    """
+    from riskshare.cli.joining import pin_network
+
+    pin_network(file, config, expected=expected, yes=yes, json=json)

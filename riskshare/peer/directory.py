@@ -1,0 +1,178 @@
+"""The registry in force, as the parts of a peer ask for it, and how a new version comes in.
+
+A version is taken only if it follows the one that is held (`verify_next`), from wherever it comes: another member's
+peer, the file that the peer is set up with, or the database that it shares with other processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+
+from riskshare.errors import PeerError, RegistryError
+from riskshare.keyterm import KeyTerm
+from riskshare.logs import get_log
+from riskshare.query.admission import Asker
+from riskshare.query.quota import Limits
+from riskshare.registry import Registry, conflict, verify_next
+from riskshare.sharing.kept import RegistryRow
+from riskshare.store.trust import Trust
+
+Fetch = Callable[[str, int | None], Awaitable[bytes]]
+"""Gets a version of the registry (None: the newest) from a member's peer. Raises PeerError."""
+
+
+class Directory:
+    """Who is a member, by the registry in force."""
+
+    def __init__(self, member: str, registry: Registry, now: Callable[[], datetime]) -> None:
+        self._member = member
+        self._registry = registry
+        self._now = now
+        self._fetch: Fetch | None = None
+        self._trust: Trust | None = None
+        self._changed: list[Callable[[], None]] = []
+        self._snapshots: Callable[[str], Mapping[str, bytes]] = lambda _: {}
+        self.network = registry.network
+
+    def connect(self, fetch: Fetch, trust: Trust, snapshots: Callable[[str], Mapping[str, bytes]]) -> None:
+        """Tell where versions come from and are kept, and what is held of an owner's lists."""
+        self._fetch = fetch
+        self._trust = trust
+        self._snapshots = snapshots
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call back after each new version."""
+        self._changed.append(callback)
+
+    # -- the registry in force -------------------------------------------------------
+
+    def current(self) -> Registry:
+        """The registry in force; the same object as long as there is no newer one."""
+        return self._registry
+
+    def version(self) -> int:
+        """Its version."""
+        return self._registry.version
+
+    def expired(self, now: datetime) -> bool:
+        """Whether it has expired: then no new exchange takes place."""
+        return self._registry.expired(now)
+
+    def asker(self, member: str, now: datetime) -> Asker | None:
+        """What the registry says of a member that asks."""
+        found = self._registry.member(member)
+        if found is None or self._registry.expired(now):
+            return None
+        return Asker(
+            name=found.name,
+            good_standing=found.in_good_standing and found.has_role("querier"),
+            keys=[term.public for term in found.identity_in_force(now)],
+            purposes=frozenset(found.purposes),
+        )
+
+    def limits(self, member: str) -> Limits:
+        """The quotas of a member; none at all for one that is unknown."""
+        found = self._registry.member(member)
+        if found is None:
+            return Limits(0, 0, 0)
+        return Limits(found.quota.per_second, found.quota.per_day, found.quota.per_epoch)
+
+    def keys(self, owner: str, now: datetime) -> Sequence[bytes]:
+        """The identity keys of an owner that may sign now."""
+        found = self._registry.member(owner)
+        return [] if found is None else [term.public for term in found.identity_in_force(now)]
+
+    def key_terms(self, owner: str) -> Sequence[KeyTerm]:
+        """All identity keys of an owner in good standing, with their terms; none of anybody else."""
+        found = self._registry.member(owner)
+        if found is None or not found.in_good_standing or not found.has_role("owner"):
+            return ()
+        return found.identity
+
+    def snapshots(self, owner: str) -> Mapping[str, bytes]:
+        """Digests of the owner's snapshots that are held, by full list name."""
+        return self._snapshots(owner)
+
+    def owners(self) -> Sequence[str]:
+        """The owners in good standing, this member included if it is one."""
+        return [member.name for member in self._registry.with_role("owner") if member.in_good_standing]
+
+    def other_owners(self) -> Sequence[str]:
+        """The owners in good standing but this member."""
+        return [name for name in self.owners() if name != self._member]
+
+    def others(self) -> Sequence[str]:
+        """All other members in good standing."""
+        return [member.name for member in self._registry.others(self._member) if member.in_good_standing]
+
+    # -- new versions ----------------------------------------------------------------
+
+    async def restore(self) -> None:
+        """Take the newest version that the database has. Raises StoreError."""
+        assert self._trust is not None
+        while (row := await self._trust.registry(self.version() + 1)) is not None:
+            await self.take(row.file, keep=False)
+        # The first version is kept too, so that a later one can be checked against it by whoever replays.
+        await self._keep()
+
+    async def take(self, file: bytes, *, keep: bool = True) -> bool:
+        """Take a version that follows the one in force; False if it is that one already, or an older one.
+
+        Raises:
+            RegistryError: it does not follow, or is not signed as it must be.
+            StoreError: it could not be kept; it is in force nevertheless.
+
+        """
+        if file == self._registry.to_file():
+            return False
+        old = self._registry
+        new = verify_next(old, file)
+        if new.version <= old.version:
+            return False
+        self._registry = new
+        get_log().info("registry", version=new.version, count=len(new.members))
+        for callback in self._changed:
+            callback()
+        if keep:
+            await self._keep()
+        return True
+
+    async def _keep(self) -> None:
+        assert self._trust is not None
+        registry = self._registry
+        await self._trust.keep_registry(RegistryRow(registry.version, registry.digest, registry.to_file(), self._now()))
+
+    async def fetch(self, version: int) -> None:
+        """Try to get a registry of at least `version` from the other members, one after another."""
+        for member in self.others():
+            if self.version() >= version:
+                return
+            await self.fetch_from(member)
+
+    async def fetch_from(self, member: str) -> None:
+        """Take over the versions that a member has and this one lacks; its failure is not ours."""
+        assert self._fetch is not None
+        try:
+            newest = await self._fetch(member, None)
+            if newest == self._registry.to_file():
+                return
+            while await self._next_from(member, newest):
+                pass
+        except PeerError:
+            return
+        except RegistryError as error:
+            if error.code != "registry_rollback":  # the member has not heard of the newest version yet
+                get_log().warning("registry_refused", member=member, code=error.code)
+
+    async def _next_from(self, member: str, newest: bytes) -> bool:
+        """Take one more version on the way to `newest`."""
+        assert self._fetch is not None
+        try:
+            return await self.take(newest)
+        except RegistryError as error:
+            if conflict(self._registry, newest) is not None:
+                get_log().error("registry_fork", member=member, version=self.version())
+            if error.code != "registry_gap":
+                raise
+        return await self.take(await self._fetch(member, self.version() + 1))

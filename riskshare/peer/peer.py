@@ -1,0 +1,387 @@
+"""A member's running peer: the composition root. Only here does everybody know everyone.
+
+Order of starting: keys and registry are read -> database opened and migrated -> what was published and trusted is taken
+up -> listeners open -> background work begins. Order of stopping: listeners close and let running requests end ->
+asks on their way end and what they brought is kept -> connections and database close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from riskshare.client import PeerClient
+from riskshare.config import Config
+from riskshare.cores import Threads
+from riskshare.errors import ConfigError, PeerError, RegistryError, RiskshareError
+from riskshare.governance import HISTORY, load_registry
+from riskshare.logs import get_log
+from riskshare.metrics import Metrics
+from riskshare.peer.adapters import PeerPublications, ReceiptPages, Registries
+from riskshare.peer.chores import Chore, Chores
+from riskshare.peer.directory import Directory
+from riskshare.peer.opening import now, opened_store, read_member
+from riskshare.peer.parts import Lists, OwnerHalf, QuerierHalf, Shared, owner_half, querier_half
+from riskshare.server.access import ApiKeys
+from riskshare.server.clients import Limits, clients_application
+from riskshare.server.gate import PeersTls
+from riskshare.server.idempotency import Idempotency
+from riskshare.server.listen import listen
+from riskshare.server.operations import operations_application
+from riskshare.server.peers import peers_application
+from riskshare.store import notify
+from riskshare.store.leader import Leadership
+from riskshare.tls import public_server_context
+
+REGISTRY_SECONDS: Final = 10.0
+SETTLE_SECONDS: Final = 1.0
+RESEND_SECONDS: Final = 5.0
+PUBLISH_SECONDS: Final = 30.0
+TIDY_SECONDS: Final = 3600.0
+ADOPT_SECONDS: Final = 30.0
+USAGE_SECONDS: Final = 5.0
+USAGE_ALONE_SECONDS: Final = 60.0
+GAUGES_SECONDS: Final = 5.0
+IDEMPOTENCY_TERM: Final = timedelta(hours=24)
+RESEND_TERM: Final = timedelta(hours=24)
+"""An ask that has had no answer for so long is not sent again; it stays kept as unanswered."""
+
+
+class Peer:
+    """One process of one member. `start`, then `run` or use its parts, then `stop`.
+
+    `shared`, `owner` and `querier` are its parts; `urls` says where its listeners are.
+    """
+
+    shared: Shared
+    owner: OwnerHalf
+    querier: QuerierHalf
+
+    def __init__(self, config: Config, *, workers: int = 1) -> None:
+        self.config = config
+        self.urls: dict[str, str] = {}
+        self._workers = workers
+        self._stack = AsyncExitStack()
+        self._chores = Chores()
+        self._closed: set[object] = set()
+        self._unadopted: set[str] = set()
+        self._leadership: Leadership | None = None
+        self._registry_trouble = ""
+
+    # -- life ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start everything; if anything fails, what was started is stopped again.
+
+        Raises:
+            ConfigError: keys, configuration, a port that is taken.
+            RegistryError: the registry is not the one that was pinned, or is broken.
+            StoreError: PostgreSQL cannot be had.
+
+        """
+        try:
+            await self._open()
+            await self._take_up()
+            await self._listen()
+            await self._begin_chores()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Stop everything, in the order that the module tells."""
+        await self._stack.aclose()
+
+    async def run(self, supervisor: int | None = None) -> None:
+        """Wait until the process is told to end: SIGTERM, SIGINT, or the descriptor `supervisor` becomes readable."""
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        if supervisor is not None:
+            loop.add_reader(supervisor, ended.set)
+        await ended.wait()
+        if supervisor is not None:
+            loop.remove_reader(supervisor)
+
+    @staticmethod
+    def now() -> datetime:
+        """The clock that all parts read."""
+        return now()
+
+    async def _open(self) -> None:
+        member = read_member(self.config)
+        if member.registry.member(member.name) is None:
+            raise ConfigError(
+                f"The registry names no member {member.name}. Send join.json to the governors, and put the new"
+                " registry that they give out in place of the old one."
+            )
+        store = await self._stack.enter_async_context(opened_store(self.config))
+        directory = Directory(member.name, member.registry, now)
+        threads = Threads()
+        self._stack.callback(threads.close)
+        metrics = Metrics()
+        client = PeerClient(
+            registries=directory,
+            certificate=member.keys.tls_certificate_file,
+            key=member.keys.tls_key_file,
+            now=now,
+            metrics=metrics,
+        )
+        self._stack.push_async_callback(client.close)
+        self.shared = Shared(member, store, directory, metrics, client, threads, self._workers)
+        self.owner = owner_half(self.shared)
+        self._stack.push_async_callback(self.owner.commits.close)
+        self.querier = querier_half(self.shared, self.owner)
+        self._stack.push_async_callback(self.querier.commits.close)
+        self._stack.push_async_callback(self.querier.asker.close)
+
+        async def fetch(name: str, version: int | None) -> bytes:
+            return await client.registry(name, "latest" if version is None else version)
+
+        directory.connect(fetch, store.trust, self.querier.holdings.snapshots)
+
+    async def _take_up(self) -> None:
+        """What was there before the restart."""
+        directory = self.shared.directory
+        await directory.restore()
+        trusted = self.querier.mirror.trusted
+        trusted.update_keys(directory.key_terms)
+        directory.on_change(lambda: trusted.update_keys(directory.key_terms))
+        directory.on_change(self.querier.subscriber.owners_changed)
+        await self._load_usage()
+        await self.owner.published.load()
+        await self.querier.mirror.restore(directory.other_owners())
+        await self.owner.commits.warm()
+        await self.querier.commits.warm()
+
+    async def _listen(self) -> None:
+        shared, member = self.shared, self.shared.member
+        registries = Registries(shared.directory, shared.store.trust)
+        tls = PeersTls(registries, member.keys.tls_certificate_file, member.keys.tls_key_file, now)
+        peers = peers_application(
+            member=member.name,
+            registries=registries,
+            answering=self.owner.answerer,
+            publications=PeerPublications(self.owner.published),
+            receipts=ReceiptPages(shared.store.records),
+            metrics=shared.metrics,
+            now=now,
+        )
+        clients = clients_application(
+            member=member.name,
+            checking=self.querier.checker,
+            lists=Lists(shared, self.owner, self.querier),
+            kept=shared.store.records,
+            registries=registries,
+            keys=ApiKeys(self.config.api_keys, now),
+            idempotency=Idempotency(shared.store.idempotency, member.keys.data, secrets.token_bytes),
+            metrics=shared.metrics,
+            limits=Limits(self.config.check.deadline_ms, self.config.check.max_identifiers),
+        )
+        operations = operations_application(metrics=shared.metrics, health=self._health(), readiness=self._readiness())
+        at = self.config.listen
+        client_tls = _client_tls(self.config)
+        for name, app, section, context in (
+            ("peers", peers, at.peers, tls.context),
+            ("clients", clients, at.clients, client_tls),
+            ("operations", operations, at.operations, None),
+        ):
+            listening = await listen(
+                app,
+                section.host,
+                section.port,
+                name=name,
+                tls=context,
+                plain_anywhere=name == "operations",
+                reuse_port=self._workers > 1,
+            )
+            self._stack.push_async_callback(listening.close)
+            self.urls[name] = f"{'https' if context else 'http'}://{_host(listening.host)}:{listening.port}"
+        get_log().info("listening", member=member.name, url=self.urls["peers"])
+
+    # -- background work -------------------------------------------------------------
+
+    async def _begin_chores(self) -> None:
+        published, querier = self.owner.published, self.querier
+        self._unadopted = set(self.shared.directory.others())
+        publish = Chore("publish", self.owner.publisher.refresh, PUBLISH_SECONDS)
+        load = Chore("load", published.load, PUBLISH_SECONDS)
+        registry = Chore("registry", self._poll_registry, REGISTRY_SECONDS)
+        chores = [
+            load,
+            registry,
+            Chore("lead", partial(self._lead, publish), SETTLE_SECONDS),
+            Chore("subscribe", querier.subscriber.run, SETTLE_SECONDS),
+            Chore("settle", querier.asker.settle, SETTLE_SECONDS),
+            Chore("resend", self._resend, RESEND_SECONDS),
+            Chore("adopt", self._adopt, ADOPT_SECONDS),
+            Chore("tidy", self._tidy, TIDY_SECONDS),
+            Chore("gauges", self._gauges, GAUGES_SECONDS),
+            # A process that is alone knows all that it has answered; but another may have been started beside it.
+            Chore("usage", self._follow_usage, USAGE_SECONDS if self._workers > 1 else USAGE_ALONE_SECONDS),
+        ]
+
+        def heard(channel: str, _payload: str) -> None:
+            if channel in {notify.LISTS, notify.RECONNECTED}:
+                publish.wake()
+            if channel != notify.LISTS:
+                load.wake()
+            if channel == notify.REGISTRY:
+                registry.wake()
+
+        channels = (notify.LISTS, notify.SNAPSHOTS, notify.EPOCHS, notify.REGISTRY)
+        listener = await self.shared.store.listen(channels, heard)
+        self._stack.push_async_callback(listener.close)
+        self._leadership = Leadership(self.shared.store)
+        self._stack.push_async_callback(self._leadership.release)
+        self._stack.push_async_callback(self._chores.stop)
+        self._chores.watch(publish)
+        for chore in chores:
+            self._chores.start(chore)
+
+    async def _lead(self, publish: Chore) -> None:
+        """Publish while this process leads; wait as a worker while another one does."""
+        assert self._leadership is not None
+        leadership = self._leadership
+        while True:
+            await leadership.acquire()
+            get_log().info("leading", member=self.shared.member.name)
+            task = asyncio.ensure_future(publish.run())
+            try:
+                await leadership.lost.wait()
+            finally:
+                publish.failures = 0
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def _poll_registry(self) -> None:
+        """Look for a newer registry: in the database, in the local file, at the others."""
+        directory = self.shared.directory
+        await directory.restore()
+        try:
+            for version in await asyncio.to_thread(self._newer_files, directory.version()):
+                await directory.take(version)
+        except (ConfigError, RegistryError) as error:
+            if error.message != self._registry_trouble:
+                get_log().warning("registry_file", code=error.code, detail=error.message)
+            self._registry_trouble = error.message
+        else:
+            self._registry_trouble = ""
+        await asyncio.gather(*(directory.fetch_from(member) for member in directory.others()))
+
+    def _newer_files(self, than: int) -> list[bytes]:
+        """The local file, if it is newer, after the versions between that lie beside it."""
+        path = self.config.member.network_file
+        newest = load_registry(path, self.config.registry_digest)
+        between = [path.parent / HISTORY / f"{number}.json" for number in range(than + 1, newest.version)]
+        if newest.version <= than or not all(file.exists() for file in between):
+            return []
+        return [*(file.read_bytes() for file in between), newest.to_file()]
+
+    async def _resend(self) -> None:
+        """Send asks that have no answer again, until they are answered or hopeless."""
+        after = 0
+        while found := await self.shared.store.records.unanswered(after):
+            for after, asked_at, ask in found:  # noqa: B007 - the next page begins behind the last one
+                if ask.batch in self._closed or now() - asked_at > RESEND_TERM:
+                    continue
+                if await self.querier.asker.resend(ask):
+                    self._closed.add(ask.batch)
+
+    async def _adopt(self) -> None:
+        """Ask owners that have not been asked since the start for receipts that we do not know."""
+        for owner in sorted(self._unadopted & set(self.shared.directory.others())):
+            try:
+                count = await self.querier.adopter.adopt(owner)
+            except PeerError as error:
+                get_log().info("not_adopted", owner=owner, code=error.code)
+                continue
+            self._unadopted.discard(owner)
+            if count:
+                self.shared.metrics.adopted.inc(count)
+                get_log().warning("adopted", owner=owner, count=count)
+
+    async def _tidy(self) -> None:
+        await self.shared.store.idempotency.forget(now() - IDEMPOTENCY_TERM)
+
+    async def _load_usage(self) -> None:
+        """Take the sums of quotas from the receipts kept, those of other processes included."""
+        records = self.shared.store.records
+        today = now().date()
+        epochs = [row.digest for row in await self.shared.store.publications.epochs() if row.ended_at is None]
+        self.owner.quotas.load(today, await records.usage(today), await records.epoch_usage(epochs))
+
+    async def _follow_usage(self) -> None:
+        """As `_load_usage`; but the sums of epochs, which cost more, only if anybody's quota is bounded by them."""
+        members = self.shared.directory.current().members.values()
+        if any(member.quota.per_epoch is not None for member in members):
+            await self._load_usage()
+            return
+        today = now().date()
+        self.owner.quotas.load(today, await self.shared.store.records.usage(today), {})
+
+    async def _gauges(self) -> None:
+        metrics, directory, moment = self.shared.metrics, self.shared.directory, now()
+        registry = directory.current()
+        metrics.registry_version.set(registry.version)
+        metrics.registry_days.set((registry.expires_at - moment).total_seconds() / 86_400)
+        metrics.cached_tokens.set(len(self.querier.cache))
+        for owner in directory.other_owners():
+            for each in self.querier.mirror.trusted.standing(owner, moment).lists:
+                name = each.entry.list_name
+                metrics.list_current.labels(name).set(each.status.value == "current")
+                if each.held is not None:
+                    metrics.list_expires.labels(name).set(each.held.snapshot.expires_at.timestamp())
+
+    # -- health ----------------------------------------------------------------------
+
+    def _health(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        return {"store": self.shared.store.healthy, "registry": self._registry_in_force, "work": self._work_done}
+
+    def _readiness(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        return {"lists": self._lists_current}
+
+    async def _registry_in_force(self) -> None:
+        if self.shared.directory.expired(now()):
+            raise RegistryError(
+                "The registry has expired: no exchange takes place. The governors must renew it.",
+                code="registry_expired",
+            )
+
+    async def _work_done(self) -> None:
+        troubles = self._chores.troubles()
+        if troubles:
+            raise RiskshareError(f"Background work keeps failing. {' '.join(troubles)}", code="work_failing")
+
+    async def _lists_current(self) -> None:
+        held = self.querier.holdings.concerning(frozenset(), now())
+        behind = [
+            owner.owner
+            for owner in held
+            if owner.state != "current" or not all(each.current for epoch in owner.epochs for each in epoch.lists)
+        ]
+        if behind:
+            raise RiskshareError(
+                f"Not all lists are current: {', '.join(behind)}. Checks are incomplete.", code="stale"
+            )
+
+
+def _client_tls(config: Config) -> ssl.SSLContext | None:
+    clients = config.listen.clients
+    if clients.tls_certificate is None or clients.tls_key is None:
+        return None
+    return public_server_context(clients.tls_certificate, clients.tls_key)
+
+
+def _host(host: str) -> str:
+    """A host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,131 @@
+"""Running a peer: one process, or several workers that share the ports and the database.
+
+A worker is a whole peer in a process of its own; the kernel deals connections out to them (SO_REUSEPORT). Which one
+publishes is decided by a lock in the database; if that one dies, another takes over within seconds. The supervisor
+starts a worker that died again, after a pause, and passes SIGTERM and SIGINT on; workers end when it is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import signal
+import sys
+import time
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from riskshare.config import Config
+from riskshare.errors import ConfigError, RiskshareError
+from riskshare.logs import configure, get_log
+from riskshare.peer.peer import Peer
+
+STOP_SECONDS: Final = 30.0
+RESTART_SECONDS: Final = 1.0
+LONGEST_PAUSE: Final = 30.0
+STEADY_SECONDS: Final = 10.0
+"""A worker that has run for so long has started well."""
+
+
+def serve(config_file: Path, workers: int = 1) -> None:
+    """Run the peer of a configuration until SIGTERM or SIGINT. Blocks.
+
+    Raises:
+        ConfigError, RegistryError, StoreError: it cannot start; the sentence says why.
+
+    """
+    config = Config.load(config_file)
+    configure(config.log.level, config.log.format)
+    if workers == 1:
+        asyncio.run(_run(config, 1))
+        return
+    if any(port == 0 for port in (config.listen.peers.port, config.listen.clients.port, config.listen.operations.port)):
+        raise ConfigError("Several workers share their ports, so none of them may be 0 in the configuration.")
+    _Supervisor(config_file, workers).run()
+
+
+async def _run(config: Config, workers: int, supervisor: BaseProcess | None = None) -> None:
+    peer = Peer(config, workers=workers)
+    await peer.start()
+    try:
+        await peer.run(None if supervisor is None else supervisor.sentinel)
+    finally:
+        await peer.stop()
+
+
+def _work(config_file: Path, workers: int) -> None:
+    """Be one worker."""
+    config = Config.load(config_file)
+    configure(config.log.level, config.log.format)
+    try:
+        asyncio.run(_run(config, workers, multiprocessing.parent_process()))
+    except RiskshareError as error:
+        get_log().error("worker_failed", code=error.code, detail=error.message)
+        sys.exit(1)
+
+
+class _Supervisor:
+    """Keeps the workers running."""
+
+    def __init__(self, config_file: Path, workers: int) -> None:
+        self._config_file = config_file
+        self._count = workers
+        self._spawn = multiprocessing.get_context("spawn")
+        self._running: dict[BaseProcess, float] = {}
+        self._pause = RESTART_SECONDS
+        self._stopping = False
+
+    def run(self) -> None:
+        """Run until told to stop. Raises ConfigError: a worker did not start the first time."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        for _ in range(self._count):
+            self._start()
+        steady = False
+        while self._running:
+            wait([process.sentinel for process in self._running], timeout=STEADY_SECONDS)
+            now = time.monotonic()
+            steady = steady or all(now - began > STEADY_SECONDS for began in self._running.values())
+            for process in [process for process in self._running if process.exitcode is not None]:
+                lasted = now - self._running.pop(process)
+                if self._stopping:
+                    continue
+                # Killed by a signal, it did not fail to start.
+                if not steady and (process.exitcode or 0) >= 0:
+                    self._stop(signal.SIGTERM, None)
+                    self._wait()
+                    raise ConfigError("A worker did not start; what it wrote above says why.")
+                get_log().error("worker_died", pid=process.pid, code=str(process.exitcode))
+                self._pause = RESTART_SECONDS if lasted > STEADY_SECONDS else min(LONGEST_PAUSE, 2 * self._pause)
+                self._restart()
+
+    def _restart(self) -> None:
+        """Start a worker in place of one that died; after a pause, which grows if they keep dying."""
+        until = time.monotonic() + self._pause
+        while not self._stopping and time.monotonic() < until:
+            time.sleep(0.1)
+        if not self._stopping:
+            self._start()
+
+    def _start(self) -> None:
+        process = self._spawn.Process(target=_work, args=(self._config_file, self._count), name="riskshare-worker")
+        process.start()
+        self._running[process] = time.monotonic()
+        if self._stopping:  # told so in between
+            process.terminate()
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        for process in list(self._running):
+            process.terminate()
+
+    def _wait(self) -> None:
+        for process in self._running:
+            process.join(STOP_SECONDS)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+        self._running.clear()

@@ -1,0 +1,95 @@
+"""Commands run inside this process, for members whose databases lie on one real PostgreSQL."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import structlog
+from typer.testing import CliRunner
+
+from riskshare.cli import app
+from riskshare.governance import admit, create_member, create_network
+from riskshare.store.embedded import start_server
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def own_log():
+    """A command sets up the log of its process, on streams that end with it."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """What a command leaves in the present folder, and what it finds in the environment, is the test's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RISKSHARE_CONFIG", raising=False)
+
+
+@pytest.fixture
+def run():
+    """Run a command line; give its result with `exit_code`, `stdout`, `stderr`."""
+
+    def call(*words):
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return call
+
+
+@pytest.fixture
+def answer(run):
+    """Run a command line with --json; give the exit code and the objects on standard output, one a line."""
+
+    def call(*words):
+        result = run(*words, "--json")
+        return result.exit_code, [json.loads(line) for line in result.stdout.splitlines()]
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def server_dir():
+    """The folder of a PostgreSQL that runs as long as the tests; its path is short enough for a socket."""
+    folder = Path(tempfile.mkdtemp(prefix="rs-"))
+    with start_server(folder / "pg"):
+        yield folder / "pg"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def network(tmp_path):
+    """A governor's folder."""
+    create_network(tmp_path / "net", now=datetime.now(UTC))
+    return tmp_path / "net"
+
+
+@pytest.fixture
+def member(tmp_path, network, server_dir):
+    """The configuration file of a member of the network, `jd`, with an empty database."""
+    settings = {"store": {"server_dir": server_dir, "database": f"cli_{next(_numbers)}"}}
+    now = datetime.now(UTC)
+    made = create_member(
+        tmp_path / "jd",
+        "jd",
+        "https://127.0.0.1:8443",
+        now=now,
+        network_file=network / "network.json",
+        settings=settings,
+    )
+    admit(network, [made.request_file], now=now)
+    return made.config_file
