@@ -1,0 +1,117 @@
+"""`riskshare bench`: how fast it is, each figure as a ratio to the bare cost of what must be done, in the same run.
+
+`measure` has the bare measures, `building`, `answering`, `checking` and `comparing` one group of figures each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_module
+import platform
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from riskshare import sodium
+from riskshare.bench.answering import answering
+from riskshare.bench.building import building, filtering
+from riskshare.bench.checking import checking
+from riskshare.bench.comparing import comparing
+from riskshare.bench.measure import Figure, Raw
+from riskshare.bench.network import measured_network
+from riskshare.cores import CORES
+from riskshare.errors import InputError
+from riskshare.logs import configure
+
+GROUPS = ("build", "owner", "check", "filter", "psi")
+
+
+def run_bench(names: Sequence[str], *, json: bool = False) -> int:
+    """Measure the groups of figures named (none: all), print them, and return 0 if every bar is reached, else 1.
+
+    Raises:
+        InputError: there is no group of a name.
+
+    """
+    unknown = set(names) - set(GROUPS)
+    if unknown:
+        raise InputError(f"There are the figures {', '.join(GROUPS)}.", code="unknown_figure")
+    wanted = [name for name in GROUPS if not names or name in names]
+    messages = Console(stderr=True)
+    configure("warning", "console")
+    raw = Raw()
+    try:
+        figures: list[Figure] = []
+        for name in wanted:
+            with messages.status(f"Measuring: {name}"):
+                figures.extend(_measure(name, raw))
+    finally:
+        raw.close()
+    if json:
+        Console().out(json_module.dumps(_as_json(figures)), highlight=False)
+    else:
+        _show(figures)
+    return 1 if any(figure.reached is False for figure in figures) else 0
+
+
+def _measure(name: str, raw: Raw) -> list[Figure]:
+    match name:
+        case "build":
+            return building(raw)
+        case "filter":
+            return filtering()
+        case "psi":
+            return comparing()
+        case _:
+            return asyncio.run(_in_network(name, raw))
+
+
+async def _in_network(name: str, raw: Raw) -> list[Figure]:
+    with tempfile.TemporaryDirectory(prefix="riskshare-bench-") as folder:
+        async with measured_network(Path(folder), 1 if name == "owner" else 4) as measured:
+            return await (answering(measured, raw) if name == "owner" else checking(measured))
+
+
+def machine() -> str:
+    """What machine this is: for the heading of the table."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return f"{model}, {CORES} cores, Python {platform.python_version()}, libsodium {sodium.VERSION} ({sodium.SOURCE})"
+
+
+def _show(figures: Sequence[Figure]) -> None:
+    table = Table(title=machine(), title_justify="left", header_style="bold")
+    for column in ("figure", "measured", "must be", ""):
+        table.add_column(column)
+    for figure in figures:
+        bar = "" if figure.bar is None else f"{'≥' if figure.sense == 'at least' else '≤'} {figure.bar:g}"
+        mark = {True: "[green]reached", False: "[bold red]missed", None: ""}[figure.reached]
+        name = f"{figure.name}\n[dim]{figure.detail}" if figure.detail else figure.name
+        table.add_row(name, f"{figure.value:.2f} {figure.unit}", bar, mark)
+    Console().print(table)
+
+
+def _as_json(figures: Sequence[Figure]) -> dict[str, Any]:
+    return {
+        "machine": machine(),
+        "figures": [
+            {
+                "name": figure.name,
+                "value": figure.value,
+                "unit": figure.unit,
+                "bar": figure.bar,
+                "sense": figure.sense,
+                "reached": figure.reached,
+                "detail": figure.detail,
+                "parts": figure.parts,
+            }
+            for figure in figures
+        ],
+    }

@@ -1,0 +1,96 @@
+"""What a figure is, and the bare measures that figures are held against."""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from riskshare import sodium
+from riskshare.cores import CORES, Processes
+
+RAW_ELEMENTS: Final = 4000
+"""Elements that each core multiplies to measure the bare speed: a fifth of a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table.
+
+    `value` is held against `bar`, from above or below by `sense`; a figure without a bar is only reported.
+    `detail` says what it is made of.
+    """
+
+    name: str
+    value: float
+    unit: str
+    bar: float | None = None
+    sense: Literal["at least", "at most"] = "at least"
+    detail: str = ""
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the bar is reached; None if there is none."""
+        if self.bar is None:
+            return None
+        return self.value >= self.bar if self.sense == "at least" else self.value <= self.bar
+
+
+def median_of(times: Sequence[float]) -> float:
+    """The median, in the unit of `times`."""
+    return statistics.median(times)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that one call takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def interleaved(works: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Seconds of each work, in turns, so that a change of the machine's speed meets all of them alike."""
+    times: list[list[float]] = [[] for _ in works]
+    for _ in range(rounds):
+        for work, found in zip(works, times, strict=True):
+            found.append(timed(work))
+    return times
+
+
+def multiply(count: int) -> float:
+    """In a worker: seconds that libsodium takes for so many bare multiplications, one call each."""
+    scalar = sodium.scalar_reduce(secrets.token_bytes(64))
+    points = sodium.point_from_hash(secrets.token_bytes(64)) * count
+    began = time.perf_counter()
+    sodium.scalar_multiply_many(scalar, points)
+    return time.perf_counter() - began
+
+
+def hash_and_multiply(count: int) -> float:
+    """In a worker: seconds for so many bare pairs of hash-to-group and multiplication."""
+    scalar = sodium.scalar_reduce(secrets.token_bytes(64))
+    uniform = secrets.token_bytes(64 * count)
+    began = time.perf_counter()
+    sodium.hash_multiply_many(scalar, uniform)
+    return time.perf_counter() - began
+
+
+class Raw:
+    """Bare libsodium on all cores, each in a process of its own that is warm already."""
+
+    def __init__(self) -> None:
+        self._processes = Processes()
+        self.rate(multiply, 100)
+
+    def rate(self, work: Callable[[int], float], count: int = RAW_ELEMENTS) -> float:
+        """Operations a second of all cores together."""
+        times = list(self._processes.map(work, [count] * CORES))
+        return sum(count / seconds for seconds in times)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._processes.close()
