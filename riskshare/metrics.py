@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from itertools import accumulate
 from typing import Final, final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -26,7 +27,6 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 CHECK_SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 5.0)
 COMMIT_SECONDS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
-PUBLISH_SECONDS: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -124,9 +124,6 @@ class Metrics:
     def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
         return Gauge(f"riskshare_{name}", help_, labels, registry=self.registry)
 
-    def _histogram(self, name: str, help_: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"riskshare_{name}", help_, labels, buckets=buckets, registry=self.registry)
-
     def _tallies(self, name: str, help_: str, buckets: tuple[float, ...], *labels: str) -> Tallies:
         tallies = Tallies(f"riskshare_{name}", help_, buckets, labels)
         self.registry.register(tallies)
@@ -160,10 +157,12 @@ class Metrics:
             "member",
         )
         self.refusals = self._counter("ask_refusals", "Asks that this owner refused, by code.", "code")
-        self.receipts = self._counter("receipts_kept", "Receipts made durable, by side.", "side")
-        self.commit_seconds = self._histogram("commit_seconds", "Seconds of one group commit.", COMMIT_SECONDS, "side")
-        self.commit_rows = self._histogram(
-            "commit_rows", "Units made durable by one group commit.", BATCH_SIZES, "side"
+        self.commit_seconds = self._tallies("commit_seconds", "Seconds of one group commit.", COMMIT_SECONDS, "side")
+        self.commit_rows = self._tallies(
+            "commit_rows",
+            "Answers (side owner) or checks (side querier) made durable by one group commit; the sum is all of them.",
+            BATCH_SIZES,
+            "side",
         )
 
     def _lists(self) -> None:
@@ -179,9 +178,6 @@ class Metrics:
         self.sync_failures = self._counter(
             "subscription_failures", "Failed attempts to follow an owner, by owner and code.", "owner", "code"
         )
-        self.publish_seconds = self._histogram(
-            "publish_seconds", "Seconds to build and sign a snapshot of an own list.", PUBLISH_SECONDS, "list"
-        )
 
     def _peer(self) -> None:
         self.request_seconds = self._tallies(
@@ -195,3 +191,4 @@ class Metrics:
         self.registry_version = self._gauge("registry_version", "Version of the network's registry in force.")
         self.registry_days = self._gauge("registry_days_left", "Days until the registry in force expires.")
         self.build = self._gauge("build_info", "1, labelled with the version of riskshare.", "version")
+        self.build.labels(version("riskshare")).set(1)

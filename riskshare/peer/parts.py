@@ -69,6 +69,7 @@ class OwnerHalf:
     quotas: Quotas
     commits: OwnerCommits
     answerer: Answerer
+    files: SegmentFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def owner_half(shared: Shared) -> OwnerHalf:
         random=secrets.token_bytes,
     )
     quotas = Quotas(share=1 / shared.workers)
-    commits = OwnerCommits(store)
+    commits = OwnerCommits(store, watch=partial(shared.metrics.committed, "owner"))
 
     async def evaluate(key: oprf.SecretKey, elements: bytes) -> bytes:
         return await shared.threads.spread(partial(oprf.evaluate_many, key), elements, ELEMENT_BYTES)
@@ -151,7 +152,7 @@ def owner_half(shared: Shared) -> OwnerHalf:
         clock=Clock(now, time.monotonic),
         random=secrets.token_bytes,
     )
-    return OwnerHalf(published, publisher, quotas, commits, answerer)
+    return OwnerHalf(published, publisher, quotas, commits, answerer, files)
 
 
 def querier_half(shared: Shared, owner: OwnerHalf) -> QuerierHalf:
@@ -190,7 +191,7 @@ def querier_half(shared: Shared, owner: OwnerHalf) -> QuerierHalf:
         unreachable=lambda: frozenset(subscriber.unreachable),
         buckets=source,
     )
-    commits = QuerierCommits(store)
+    commits = QuerierCommits(store, watch=partial(shared.metrics.committed, "querier"))
     asker = asker_of(shared, commits, coalesce=config.check.coalescing)
     cache = TokenCache(config.check.token_cache_entries, config.check.token_cache_seconds)
     checker = checker_of(shared, holdings, asker, commits, cache)
@@ -283,10 +284,12 @@ class Lists:
 
     def _followed(self) -> list[ListModel]:
         moment = now()
+        trusted = self._querier.mirror.trusted
         found = []
         for owner in self._shared.directory.other_owners():
-            for standing in self._querier.mirror.trusted.standing(owner, moment).lists:
+            for standing in trusted.standing(owner, moment).lists:
                 snapshot = standing.held.snapshot if standing.held else None
+                confirmed_at = trusted.confirmed_at(snapshot.list_name, snapshot.epoch) if snapshot else None
                 found.append(
                     ListModel(
                         list=standing.entry.list_name,
@@ -299,6 +302,7 @@ class Lists:
                         entries=snapshot.count if snapshot else None,
                         issued_at=snapshot.issued_at if snapshot else None,
                         expires_at=snapshot.expires_at if snapshot else None,
+                        confirmed_at=confirmed_at,
                     )
                 )
         return found

@@ -311,7 +311,18 @@ class Peer:
                 get_log().warning("adopted", owner=owner, count=count)
 
     async def _tidy(self) -> None:
-        await self.shared.store.idempotency.forget(now() - IDEMPOTENCY_TERM)
+        """Forget what has had its time: replies, and snapshots and segments that no audit needs any more.
+
+        A segment's row goes before its file: a crash in between leaves a file that nobody names.
+        """
+        store = self.shared.store
+        await store.idempotency.forget(now() - IDEMPOTENCY_TERM)
+        before = now() - timedelta(days=self.config.audit.window_days)
+        await store.publications.forget_snapshots(before)
+        gone = [row.ref.file_digest for row in await store.publications.unreferenced_segments(before)]
+        await store.publications.forget_segments(gone)
+        for digest in gone:
+            self.owner.files.delete(digest)
 
     async def _load_usage(self) -> None:
         """Take the sums of quotas from the receipts kept, those of other processes included."""
@@ -335,11 +346,16 @@ class Peer:
         metrics.registry_version.set(registry.version)
         metrics.registry_days.set((registry.expires_at - moment).total_seconds() / 86_400)
         metrics.cached_tokens.set(len(self.querier.cache))
+        metrics.unanswered.set(await self.shared.store.records.count_unanswered())
+        trusted = self.querier.mirror.trusted
         for owner in directory.other_owners():
-            for each in self.querier.mirror.trusted.standing(owner, moment).lists:
+            for each in trusted.standing(owner, moment).lists:
                 name = each.entry.list_name
                 metrics.list_current.labels(name).set(each.status.value == "current")
                 if each.held is not None:
+                    confirmed = trusted.confirmed_at(name, each.held.snapshot.epoch)
+                    if confirmed is not None:
+                        metrics.list_age.labels(name).set((moment - confirmed).total_seconds())
                     metrics.list_expires.labels(name).set(each.held.snapshot.expires_at.timestamp())
 
     # -- health ----------------------------------------------------------------------
@@ -348,7 +364,12 @@ class Peer:
         return {"store": self.shared.store.healthy, "registry": self._registry_in_force, "work": self._work_done}
 
     def _readiness(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        return {"lists": self._lists_current}
+        return {"lists": self._lists_current, "published": self._lists_published}
+
+    async def _lists_published(self) -> None:
+        """Others can read this member's lists. The first publication of some million entries takes minutes."""
+        if waiting := self.owner.published.unpublished():
+            raise RiskshareError(f"Lists of this member are not published yet: {', '.join(waiting)}.", code="stale")
 
     async def _registry_in_force(self) -> None:
         if self.shared.directory.expired(now()):

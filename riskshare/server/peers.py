@@ -273,7 +273,7 @@ def peers_application(
         registries=registries,
         metrics=metrics,
     )
-    observer = Observer("peers", metrics, quiet=frozenset({EVALUATE, SNAPSHOT, REGISTRY}))
+    observer = Observer("peers", metrics, quiet=frozenset({EVALUATE, LISTS, SNAPSHOT, REGISTRY}))
     app = web.Application(middlewares=[observer.middleware()], client_max_size=MAX_ASK_BYTES)
     app.on_shutdown.append(peers.closing)
     app.add_routes(

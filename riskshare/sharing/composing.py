@@ -19,7 +19,7 @@ from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
 from riskshare.sharing.build import PlainRow, SealedRow, StoredRow, build_rows, stored_row
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, SnapshotRow, StoredEntry
-from riskshare.sharing.runs import Runs
+from riskshare.sharing.runs import RUN_ROWS, Runs
 from riskshare.sharing.segment_build import write_base, write_delta
 from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment
 from riskshare.sharing.segment_ref import SegmentRef
@@ -112,6 +112,7 @@ class Composer:
         now: Callable[[], datetime],
         random: Callable[[int], bytes],
         most_changes: int = MOST_CHANGES,
+        run_rows: int = RUN_ROWS,
     ) -> None:
         self._entries = entries
         self._files = files
@@ -120,15 +121,18 @@ class Composer:
         self._now = now
         self._random = random
         self._most_changes = most_changes
+        self._run_rows = run_rows
 
     async def base(self, job: Job, build: Build) -> SegmentRow:
         """A base of all entries that are listed now, and the canaries. Sets `job.upto`."""
-        runs = Runs(self._files.scratch)
+        runs = Runs(self._files.scratch, self._run_rows)
         try:
             runs.add(build_rows(job.name, job.key, self._canary_rows(job)))
             async with aclosing(self._listed(job)) as chunks, aclosing(build(job.name, chunks)) as built:
                 async for rows in built:
-                    await asyncio.to_thread(runs.add, rows)
+                    runs.add(rows)
+                    if runs.full:
+                        await asyncio.to_thread(runs.spill)
             return await asyncio.to_thread(lambda: self._write_base(job, runs.sorted()))
         finally:
             runs.close()

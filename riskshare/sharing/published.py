@@ -292,3 +292,8 @@ class Published:
     def current(self) -> Sequence[PublishedList]:
         """Every published list, for status and metrics."""
         return list(self._lists.values())
+
+    def unpublished(self) -> Sequence[str]:
+        """Full names of this member's lists of which no snapshot is in service (yet)."""
+        published = {name for name, _ in self._lists}
+        return sorted(self._rows.keys() - published)

@@ -22,7 +22,10 @@ _HEAD: Final = struct.Struct(f"<{LABEL_BYTES}sI")
 
 @final
 class Runs:
-    """Takes rows by `add`; `sorted` gives them all, once. `scratch` opens a file that vanishes when it is closed."""
+    """Takes rows by `add`, and writes them away by `spill` when it is `full`; `sorted` gives them all, once.
+
+    `scratch` opens a file that vanishes when it is closed.
+    """
 
     def __init__(self, scratch: Callable[[], BinaryIO], limit: int = RUN_ROWS) -> None:
         self._scratch = scratch
@@ -30,23 +33,30 @@ class Runs:
         self._rows: list[SealedRow] = []
         self._files: list[BinaryIO] = []
 
+    @property
+    def full(self) -> bool:
+        """Whether it is time to spill."""
+        return len(self._rows) >= self._limit
+
     def add(self, rows: Sequence[SealedRow]) -> None:
-        """Take rows in.
+        """Take rows in."""
+        self._rows += rows
+
+    def spill(self) -> None:
+        """Write what is in memory to a scratch file, sorted. Blocking.
 
         Raises:
             DiskError: a scratch file cannot be opened.
             OSError: it cannot be written.
 
         """
-        self._rows += rows
-        if len(self._rows) >= self._limit:
-            self._rows.sort()
-            file = self._scratch()
-            self._files.append(file)
-            for label, sealed in self._rows:
-                file.write(_HEAD.pack(label, len(sealed)))
-                file.write(sealed)
-            self._rows = []
+        self._rows.sort()
+        file = self._scratch()
+        self._files.append(file)
+        for label, sealed in self._rows:
+            file.write(_HEAD.pack(label, len(sealed)))
+            file.write(sealed)
+        self._rows = []
 
     def sorted(self) -> Iterator[SealedRow]:
         """All rows, by label."""

@@ -250,6 +250,11 @@ class TrustedSnapshots:
         chain = self._chain(list_name, epoch)
         return None if chain is None or chain.tip is None or chain.tip.intermediate else chain.tip
 
+    def confirmed_at(self, list_name: str, epoch: bytes) -> datetime | None:
+        """When the owner last said that what serves is its newest."""
+        chain = self._chain(list_name, epoch)
+        return None if chain is None else chain.confirmed_at
+
     def standing(self, owner: str, now: datetime) -> OwnerStanding:
         """All that a check needs to know of an owner: its catalogue's status, and each list's."""
         catalogue = self.catalogue(owner)

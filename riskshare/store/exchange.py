@@ -15,7 +15,7 @@ from uuid import UUID
 from riskshare.errors import StoreError
 from riskshare.ledger.receipt import KeptReceipt, UnansweredAsk
 from riskshare.ledger.sealed import SealedCheck
-from riskshare.store.group_commit import Fault, GroupCommit
+from riskshare.store.group_commit import Fault, GroupCommit, Watch
 from riskshare.store.queries import load
 from riskshare.store.store import Store
 
@@ -76,11 +76,16 @@ def _check_row(check: SealedCheck) -> Row:
 
 @final
 class OwnerCommits:
-    """Keeps the owner's side of each exchange. `most` bounds the receipts that wait; `fault` is for tests."""
+    """Keeps the owner's side of each exchange.
 
-    def __init__(self, store: Store, *, most: int = MOST_WAITING, fault: Fault | None = None) -> None:
+    `most` bounds the receipts that wait; `fault` is for tests, `watch` for metrics.
+    """
+
+    def __init__(
+        self, store: Store, *, most: int = MOST_WAITING, fault: Fault | None = None, watch: Watch | None = None
+    ) -> None:
         self._records = store.records
-        self._commit = GroupCommit(store.target, _OwnerWriter(), most=most, fault=fault)
+        self._commit = GroupCommit(store.target, _OwnerWriter(), most=most, fault=fault, watch=watch)
 
     async def keep(self, kept: KeptReceipt) -> KeptReceipt:
         """Make a receipt durable.
@@ -132,11 +137,13 @@ class _Concluded:
 class QuerierCommits:
     """Keeps the querier's side: each check with its receipts and asks, one atomic unit.
 
-    `most` bounds the units that wait; `fault` is for tests.
+    `most` bounds the units that wait; `fault` is for tests, `watch` for metrics.
     """
 
-    def __init__(self, store: Store, *, most: int = MOST_WAITING, fault: Fault | None = None) -> None:
-        self._commit = GroupCommit(store.target, _QuerierWriter(), most=most, fault=fault)
+    def __init__(
+        self, store: Store, *, most: int = MOST_WAITING, fault: Fault | None = None, watch: Watch | None = None
+    ) -> None:
+        self._commit = GroupCommit(store.target, _QuerierWriter(), most=most, fault=fault, watch=watch)
 
     async def keep(
         self,

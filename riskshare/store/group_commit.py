@@ -21,6 +21,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from riskshare.errors import StoreError
@@ -52,6 +53,10 @@ Fault = Callable[[str], Awaitable[None]]
 """Called with "before" (nothing sent) and "after" (committed, nobody told); may raise, to test crashes."""
 
 
+Watch = Callable[[float, int], None]
+"""Told of each flush that is durable: seconds, units."""
+
+
 class Writer(Protocol[Unit_contra, Result_co]):
     """Writes units on one connection."""
 
@@ -69,11 +74,20 @@ class GroupCommit(Generic[U, R]):
     `overloaded`.
     """
 
-    def __init__(self, target: Target, writer: Writer[U, R], *, most: int, fault: Fault | None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        writer: Writer[U, R],
+        *,
+        most: int,
+        fault: Fault | None,
+        watch: Watch | None = None,
+    ) -> None:
         self._target = target
         self._writer = writer
         self._most = most
         self._fault = fault
+        self._watch = watch
         self._queue: deque[tuple[U, asyncio.Future[R]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
@@ -157,7 +171,10 @@ class GroupCommit(Generic[U, R]):
             await self._ready()
             if self._fault is not None:
                 await self._fault("before")
+            began = perf_counter()
             results = await self._writer.write(units)
+            if self._watch is not None:
+                self._watch(perf_counter() - began, len(units))
             if self._fault is not None:
                 await self._fault("after")
         except _TOLD as error:

@@ -85,6 +85,11 @@ class Records:
             rows = await self._pool.fetch(_SQL["unanswered"], after_seq, limit)
         return [(row["seq"], row["asked_at"], _ask(row)) for row in rows]
 
+    async def count_unanswered(self) -> int:
+        """How many asks have no answer."""
+        with guarded():
+            return int(await self._pool.fetchval(_SQL["count_unanswered"]))
+
     async def check(self, check: UUID) -> SealedCheck | None:
         """The sealed record of one check."""
         with guarded():

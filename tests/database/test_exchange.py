@@ -430,3 +430,29 @@ async def test_rows_are_looked_up_by_key_even_if_planned_over_empty_tables(store
     assert "Index Cond: ((owner = r.counterparty) AND (batch = r.batch))" in plan
     for walk in ("Seq Scan", "Hash", "Materialize"):
         assert walk not in plan
+
+
+# --- what metrics see
+
+
+@pytest.mark.parametrize("count", [1, 40])
+async def test_each_durable_flush_is_told_with_its_units(store, made, count):
+    told = []
+    async with owner(store, watch=lambda seconds, units: told.append((seconds > 0, units))) as commits:
+        await asyncio.gather(*(commits.keep(made.receipt()) for _ in range(count)))
+    assert all(took_time for took_time, _ in told)
+    assert sum(units for _, units in told) == count
+
+
+async def test_a_flush_that_failed_is_not_told(store, made):
+    told = []
+    async with owner(store, fault=Faults("before"), watch=lambda *flush: told.append(flush)) as commits:
+        with pytest.raises(StoreError):
+            await commits.keep(made.receipt())
+    assert told == []
+
+
+async def test_unanswered_asks_are_counted(store, made):
+    async with querier(store) as commits:
+        await commits.keep_receipts([], [made.ask(), made.ask()])
+    assert await store.records.count_unanswered() == 2

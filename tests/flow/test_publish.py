@@ -373,3 +373,13 @@ async def test_processes_build_what_a_thread_builds(desk, of):
     desk.put(of, *PHONES)
     await desk.publisher(small=20).refresh()
     assert (await shown(desk, of)).listed() == PHONES
+
+
+async def test_a_list_too_long_for_memory_is_sorted_on_the_disk(desk, of):
+    publisher = desk.publisher()
+    publisher._composer._run_rows = 7
+    desk.store.batch = 4
+    desk.put(of, *PHONES)
+    await publisher.refresh()
+    assert (await shown(desk, of)).listed() == PHONES
+    assert set(desk.files.digests()) == set(desk.store.all_segments)

@@ -17,6 +17,9 @@ def test_all_rows_come_out_sorted(chunks, limit):
     runs = Runs(tempfile.TemporaryFile, limit)
     for chunk in chunks:
         runs.add(chunk)
+        if runs.full:
+            runs.spill()
+            assert not runs.full
     assert list(runs.sorted()) == sorted(row for chunk in chunks for row in chunk)
     runs.close()
 
@@ -28,8 +31,11 @@ def test_few_rows_touch_no_disk():
     runs = Runs(scratch, 3)
     runs.add([(b"b" * 16, b"1"), (b"a" * 16, b"2")])
     assert [label[:1] for label, _ in runs.sorted()] == [b"a", b"b"]
+    assert not runs.full
+    runs.add([(b"c" * 16, b"3")])
+    assert runs.full
     with pytest.raises(DiskError):
-        runs.add([(b"c" * 16, b"3")])
+        runs.spill()
 
 
 def test_scratch_files_are_closed():
@@ -40,7 +46,8 @@ def test_scratch_files_are_closed():
         return file
 
     runs = Runs(scratch, 1)
-    runs.add([(b"a" * 16, b"1")])
-    runs.add([(b"b" * 16, b"1")])
+    for label in (b"a", b"b"):
+        runs.add([(label * 16, b"1")])
+        runs.spill()
     runs.close()
     assert [file.closed for file in files] == [True, True]

@@ -33,6 +33,9 @@ group by counterparty, epoch
 -- name: unanswered
 select * from unanswered where seq > $1 order by seq limit $2
 
+-- name: count_unanswered
+select count(*) from unanswered
+
 -- name: check
 select id, answered_at, hour_key, record, statement, signature, salt from checks where id = $1
 
