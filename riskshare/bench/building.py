@@ -16,13 +16,14 @@ from typing import Final
 from riskshare.bench.measure import Figure, Raw, hash_and_multiply, median_of
 from riskshare.generate import generate
 from riskshare.membership import bloom, bloom_build
+from riskshare.membership.identifier import Identifier
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
 from riskshare.peer.opening import new_id, now
 from riskshare.sharing.builders import ProcessBuilders
-from riskshare.sharing.composing import Composer, Job
+from riskshare.sharing.composing import Build, Composer, Job
 from riskshare.sharing.entry import NONCE_BYTES, DataKey
-from riskshare.sharing.kept import EpochRow, ListRow, StoredEntry
+from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, StoredEntry
 from riskshare.store.files import SegmentFiles
 
 ENTRIES: Final = 100_000
@@ -31,12 +32,13 @@ ROUNDS: Final = 3
 LABELS: Final = 1_000_000
 LOOK_UPS: Final = 200_000
 LIST: Final = "bench/listed"
+EPOCH: Final = bytes(32)
 
 
 def building(raw: Raw) -> list[Figure]:
     """Entries a second from stored rows to a durable segment file, against the bare group operations."""
     data_key = DataKey(secrets.token_bytes(32))
-    stored = _stored_entries(data_key, ENTRIES)
+    stored = stored_entries(data_key, generate(1, ENTRIES, ("phone", "bank_card", "wallet")))
     ours, bare = [], []
     for _ in range(ROUNDS):
         bare.append(raw.rate(hash_and_multiply))
@@ -55,14 +57,14 @@ def building(raw: Raw) -> list[Figure]:
 
 
 @dataclass(slots=True)
-class _Stored:
+class Stored:
     """Stored entries as the database gives them, in memory: reading them is not what is measured here."""
 
     entries: Sequence[StoredEntry]
     upto: int = 1
 
     @asynccontextmanager
-    async def changes(self, list_id: int, after: int, *, live_only: bool = False) -> AsyncIterator[_Stored]:
+    async def changes(self, list_id: int, after: int, *, live_only: bool = False) -> AsyncIterator[Stored]:
         """All of them."""
         del list_id, after, live_only
         yield self
@@ -72,48 +74,46 @@ class _Stored:
             yield list(self.entries[start : start + 1000])
 
 
-def _stored_entries(data_key: DataKey, count: int) -> _Stored:
+def stored_entries(data_key: DataKey, identifiers: Sequence[Identifier]) -> Stored:
+    """Entries as they are stored: identifiers sealed under the data key, records of one kind."""
     moment = now()
     until = moment + timedelta(days=180)
     record = Record("telecom_fraud", "reported", "high", "", moment, until).to_bytes()
     entries: list[StoredEntry] = []
-    for identifier in generate(1, count, ("phone", "bank_card", "wallet")):
+    for identifier in identifiers:
         row, value = new_id(), identifier.oprf_input
         nonce = secrets.token_bytes(NONCE_BYTES)
         sealed = data_key.seal_identifier(value, nonce, row=row, list_name=LIST, state="active")
         handle = data_key.handle(value, LIST)
         entries.append(StoredEntry(row, handle, sealed, record, "active", None, moment, until, 1))
-    return _Stored(entries)
+    return Stored(entries)
 
 
-async def _build(data_key: DataKey, stored: _Stored) -> float:
-    """Seconds to build a base of these entries; the processes are started before, as one start serves many lists."""
-    key = SecretKey.from_random(secrets.token_bytes(64))
+async def composed(data_key: DataKey, files: SegmentFiles, key: SecretKey, stored: Stored, build: Build) -> SegmentRow:
+    """A base of these entries, durable in `files`, by what a peer publishes with."""
     moment = now()
     row = ListRow(1, "listed", "telecom_fraud", "default", moment, 1)
-    epoch = EpochRow(bytes(32), "default", 1, b"", bytes(64), bytes(16), b"", moment, moment + timedelta(days=30))
+    epoch = EpochRow(EPOCH, "default", 1, b"", bytes(64), bytes(16), b"", moment, moment + timedelta(days=30))
+    composer = Composer(
+        entries=stored,
+        files=files,
+        builders=ProcessBuilders(data_key),
+        filter_rate=2.0**-20,
+        now=now,
+        random=secrets.token_bytes,
+    )
+    return await composer.base(Job(row, LIST, epoch, key, None, ()), build)
+
+
+async def _build(data_key: DataKey, stored: Stored) -> float:
+    """Seconds to build a base; the processes are started before, as one start serves all lists of a keyset."""
+    key = SecretKey.from_random(secrets.token_bytes(64))
     with tempfile.TemporaryDirectory() as folder:
-        builders = ProcessBuilders(data_key)
-        composer = Composer(
-            entries=stored,
-            files=SegmentFiles(Path(folder)),
-            builders=builders,
-            filter_rate=2.0**-20,
-            now=now,
-            random=secrets.token_bytes,
-        )
-        async with builders(key) as build:
-            warm = Composer(
-                entries=_Stored(stored.entries[:WARM]),
-                files=SegmentFiles(Path(folder)),
-                builders=builders,
-                filter_rate=2.0**-20,
-                now=now,
-                random=secrets.token_bytes,
-            )
-            await warm.base(Job(row, LIST, epoch, key, None, ()), build)
+        files = SegmentFiles(Path(folder))
+        async with ProcessBuilders(data_key)(key) as build:
+            await composed(data_key, files, key, Stored(stored.entries[:WARM]), build)
             began = time.perf_counter()
-            await composer.base(Job(row, LIST, epoch, key, None, ()), build)
+            await composed(data_key, files, key, stored, build)
             return time.perf_counter() - began
 
 

@@ -1,8 +1,9 @@
 """Against OpenMined PSI: the same list, the same questions, in one process, without a network.
 
-Both work out of memory on identifiers in the clear: theirs with their elliptic-curve PSI and a Bloom filter, ours
-with the very functions that a peer uses (tokens, labels and a sealed segment; blinding, evaluation, look-up).
-Ours uses all cores, theirs one: that is how they come.
+Theirs works on identifiers in the clear, with elliptic-curve PSI and a Bloom filter, in memory. Ours is set up by
+what a peer publishes with: worker processes that decrypt, label and seal stored entries, and a segment that is
+durable on disk when the time is taken. The questions go through the functions of a check (blinding, evaluation,
+look-up and the opening of records). Ours uses all cores, theirs one: that is how they come.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from riskshare.bench.building import EPOCH, LIST, WARM, Stored, composed, stored_entries
 from riskshare.bench.measure import Figure, median_of
 from riskshare.cores import Threads
 from riskshare.generate import generate
 from riskshare.membership import oprf
-from riskshare.membership.record import label
+from riskshare.membership.record import label, open_record, record_key
 from riskshare.query.message import ELEMENT_BYTES
-from riskshare.sharing.build import SealedRow, build_rows
-from riskshare.sharing.segment_build import write_base
+from riskshare.sharing.builders import ProcessBuilders
+from riskshare.sharing.entry import DataKey
 from riskshare.sharing.segment_read import BaseSegment, open_segment
+from riskshare.store.files import SegmentFiles
 
-ENTRIES: Final = 20_000
+ENTRIES: Final = 100_000
 QUERIES: Final = 1_000
 ROUNDS: Final = 3
-LIST: Final = "bench/listed"
-RECORD: Final = b"{}".ljust(200)
 
 
 def comparing() -> list[Figure]:
@@ -44,10 +45,12 @@ def comparing() -> list[Figure]:
     others = generate(3, QUERIES // 2, ("phone",), exclude=set(entries))
     listed = [identifier.canonical for identifier in entries]
     asked = [identifier.canonical for identifier in others] + listed[: QUERIES // 2]
+    data_key = DataKey(secrets.token_bytes(32))
+    stored = stored_entries(data_key, entries)
     setups: list[tuple[float, float]] = []
     questions: list[tuple[float, float]] = []
     for _ in range(ROUNDS):
-        ours, theirs = _ours(listed, asked), _theirs(psi, listed, asked)
+        ours, theirs = asyncio.run(_ours(data_key, stored, asked)), _theirs(psi, listed, asked)
         setups.append((ours[0], theirs[0]))
         questions.append((ours[1], theirs[1]))
     figures = []
@@ -65,37 +68,28 @@ def comparing() -> list[Figure]:
     return figures
 
 
-def _ours(listed: Sequence[str], asked: Sequence[str]) -> tuple[float, float]:
+async def _ours(data_key: DataKey, stored: Stored, asked: Sequence[str]) -> tuple[float, float]:
     """Seconds for set-up and for the questions."""
     key = oprf.SecretKey.from_random(secrets.token_bytes(64))
     threads = Threads()
     try:
-        with tempfile.NamedTemporaryFile() as file:
+        with tempfile.TemporaryDirectory() as folder:
+            files = SegmentFiles(Path(folder))
+            async with ProcessBuilders(data_key)(key) as build:
+                await composed(data_key, files, key, Stored(stored.entries[:WARM]), build)
+                began = time.perf_counter()
+                row = await composed(data_key, files, key, stored, build)
+                built = time.perf_counter() - began
+            segment = open_segment(files.map(row.ref), row.ref, LIST, EPOCH)
+            assert isinstance(segment, BaseSegment)
             began = time.perf_counter()
-            segment = asyncio.run(_set_up(threads, key, listed, Path(file.name)))
-            built = time.perf_counter()
-            found = asyncio.run(_ask(threads, key, segment, asked))
-            ended = time.perf_counter()
+            found = await _ask(threads, key, segment, asked)
+            asking = time.perf_counter() - began
     finally:
         threads.close()
     if found != QUERIES // 2:
         raise AssertionError("the look-up found another number than is listed")
-    return built - began, ended - built
-
-
-async def _set_up(threads: Threads, key: oprf.SecretKey, listed: Sequence[str], path: Path) -> BaseSegment:
-    rows = [(text.encode(), RECORD) for text in listed]
-    half = len(rows) // 2
-    parts = await asyncio.gather(*(threads.run(build_rows, LIST, key, part) for part in (rows[:half], rows[half:])))
-    return await asyncio.to_thread(_write, path, sorted(row for part in parts for row in part))
-
-
-def _write(path: Path, rows: Sequence[SealedRow]) -> BaseSegment:
-    with path.open("w+b") as out:
-        ref = write_base(out, LIST, bytes(32), rows, seed=1)
-    opened = open_segment(path.read_bytes(), ref, LIST, bytes(32))
-    assert isinstance(opened, BaseSegment)
-    return opened
+    return built, asking
 
 
 async def _ask(threads: Threads, key: oprf.SecretKey, segment: BaseSegment, asked: Sequence[str]) -> int:
@@ -119,9 +113,13 @@ def _blind(inputs: Sequence[bytes], blinds: Sequence[bytes]) -> bytes:
 
 def _look_up(segment: BaseSegment, inputs: Sequence[bytes], blinds: Sequence[bytes], evaluated: Sequence[bytes]) -> int:
     found = 0
-    for value, blind, element in zip(inputs, blinds, evaluated, strict=True):
-        token = oprf.finalize(value, oprf.invert(blind), element)
-        found += segment.find(label(token, LIST)) is not None
+    for value, inverse, element in zip(inputs, oprf.invert_many(blinds), evaluated, strict=True):
+        token = oprf.finalize(value, inverse, element)
+        wanted = label(token, LIST)
+        sealed = segment.find(wanted)
+        if isinstance(sealed, bytes):
+            open_record(sealed, record_key(token, LIST), LIST, wanted)
+            found += 1
     return found
 
 

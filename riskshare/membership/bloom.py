@@ -160,11 +160,15 @@ class Bloom:
         """How many bits are set."""
         return int(self._bits.count())
 
-    def overfull(self) -> bool:
-        """Tell whether more bits are set than an honest filter has.
+    def overfull(self, count: int | None = None) -> bool:
+        """Tell whether more bits are set than an honest filter, of `count` labels if that is known, has.
 
         One sized by `size` is at most half full in the mean, with a standard deviation below 0.28·√m
         (the variance of occupied bins at load ln 2); seven of those are allowed. An overfull filter says maybe to
-        many labels, and so makes an on-demand subscriber show what it asks about.
+        many labels, and so makes an on-demand subscriber show what it asks about. So does one that is sized for, and
+        holds, labels that the list has not: `count` labels set at most that many times k bits.
         """
-        return self.ones() > self._size / 2 + 2 * math.sqrt(self._size)
+        ones = self.ones()
+        if count is not None and ones > count * self.parameters.hashes:
+            return True
+        return ones > self._size / 2 + 2 * math.sqrt(self._size)

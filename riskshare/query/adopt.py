@@ -9,7 +9,7 @@ It cannot be opened (the blinds died with the process), is marked so, and counte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
@@ -73,6 +73,21 @@ class Adopter:
         self._pages = pages
         self._kept = kept
         self._verified = verified
+        self._since: dict[str, datetime] = {}
+
+    async def begin(self, owners: Iterable[str]) -> None:
+        """Note where the search at each owner begins. Called before anything new is asked: new receipts move it.
+
+        Raises:
+            StoreError: it is not known.
+
+        """
+        for owner in owners:
+            self._since[owner] = await self._begin(owner)
+
+    async def _begin(self, owner: str) -> datetime:
+        last = await self._kept.last_kept(owner)
+        return BEGINNING if last is None else last - BEFORE
 
     async def adopt(self, owner: str, refused: Callable[[PeerGarbage], None] = lambda _: None) -> int:
         """Adopt all receipts of an owner that are not known here; return how many.
@@ -84,8 +99,7 @@ class Adopter:
             StoreError: what was adopted before stays adopted.
 
         """
-        last = await self._kept.last_kept(owner)
-        since = BEGINNING if last is None else last - BEFORE
+        since = self._since.get(owner) or await self._begin(owner)
         adopted = after = 0
         while page := await self._pages.receipts(owner, since, after):
             after = page[-1].seq
@@ -108,6 +122,7 @@ class Adopter:
             if fresh:
                 await self._kept.keep_receipts(fresh)
                 adopted += len(fresh)
+        self._since.pop(owner, None)
         return adopted
 
     def _own(self, owner: str, item: PagedReceipt) -> Ask:

@@ -262,8 +262,9 @@ class Asker:
         try:
             try:
                 data = await self._transport.evaluate(batch.ask.owner, body, self._timeout)
-            except PeerDown:
-                unseen = True
+            except PeerDown as error:
+                # An alert of TLS may come after the owner has read the ask: then it is not known to be unseen.
+                unseen = error.code != "tls_refused"
                 raise
             except PeerGarbage as error:
                 if error.code != "peer_disconnected":

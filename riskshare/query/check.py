@@ -250,8 +250,7 @@ class Checker:
             # Two turns of the event loop: in the first the asks are made, in the second they are sent.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        for index, blind in run.blinds.items():
-            run.inverses[index] = oprf.invert(blind)
+        run.inverses.update(zip(run.blinds, oprf.invert_many(list(run.blinds.values())), strict=True))
         for owner in own:
             for epoch in owner.held.epochs:
                 key = self._holdings.own_key(epoch.digest)

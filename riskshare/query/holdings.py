@@ -116,7 +116,10 @@ class Holdings:
             )
             for epoch, lists in self._published.own_lists().items()
         )
-        return HeldOwner(self._member, "current", tuple(epoch for epoch in epochs if epoch.lists))
+        missing = self._published.own_missing()
+        incomplete = bool(missing & categories if categories else missing)
+        state: OwnerState = "stale" if incomplete else "current"
+        return HeldOwner(self._member, state, tuple(epoch for epoch in epochs if epoch.lists))
 
     def _other(self, owner: str, categories: frozenset[str], now: datetime) -> HeldOwner:
         standing = self._mirror.trusted.standing(owner, now)

@@ -377,6 +377,20 @@ def test_inverting_twice_changes_nothing(scalar):
     assert sodium.scalar_mul(scalar, oprf.invert(scalar)) == ONE
 
 
+@given(st.lists(scalars, max_size=12))
+def test_inverting_many_is_inverting_each(some):
+    assert oprf.invert_many(some) == [oprf.invert(scalar) for scalar in some]
+
+
+@pytest.mark.parametrize("bad", [bytes(32), ORDER.to_bytes(32, "little"), bytes(31)])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_inverting_many_refuses_what_inverting_one_does(bad, place):
+    some = [ONE, ONE]
+    some.insert(place, bad)
+    with pytest.raises(GroupError):
+        oprf.invert_many(some)
+
+
 @given(st.binary(min_size=64, max_size=64))
 def test_scalars_from_random_bytes(uniform):
     number = int.from_bytes(uniform, "little") % ORDER
