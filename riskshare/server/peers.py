@@ -155,6 +155,8 @@ class _Peers:
         found = await self._publications.snapshot(name, epoch, reader)
         if found is not None and wait and held == _etag(found[0]):
             await self._hold(name, epoch, found[0], wait)
+            if request.transport is None:  # the reader has gone; nobody is there to be judged again
+                return web.Response(status=304)
             found = await self._publications.snapshot(name, epoch, self._gate.member(request).name)
         if found is None:
             raise _not_found()

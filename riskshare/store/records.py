@@ -59,7 +59,10 @@ class Records:
         return found
 
     async def known_batches(self, owner: str, batches: Sequence[UUID]) -> set[UUID]:
-        """Those of the batches for which this querier keeps a receipt of that owner."""
+        """Those of the batches that this querier knows of: it keeps a receipt of that owner, or the unanswered ask.
+
+        An unanswered ask is not forgotten: sending it again gets its receipt, with the salt that was drawn for it.
+        """
         with guarded():
             rows = await self._pool.fetch(_SQL["known_batches"], owner, batches)
         return {UUID(int=row["batch"].int) for row in rows}

@@ -410,6 +410,14 @@ async def test_receipts_of_one_querier_are_paged_in_order(store, made):
     assert await store.records.receipts_for("a", rest[-1][0], 3) == []
 
 
+async def test_known_batches_include_those_that_are_unanswered(store, made):
+    ask = made.ask("jd")
+    async with querier(store) as commits:
+        await commits.keep_receipts([], [ask])
+    assert await store.records.known_batches("jd", [ask.batch]) == {ask.batch}
+    assert await store.records.known_batches("other", [ask.batch]) == set()
+
+
 async def test_known_batches_are_those_with_a_receipt(store, made):
     known, unknown = made.receipt("querier"), made.uuid()
     async with querier(store) as commits:

@@ -17,6 +17,8 @@ select max(recorded_at) from receipts where side = 'querier' and counterparty = 
 
 -- name: known_batches
 select batch from receipts where side = 'querier' and counterparty = $1 and batch = any($2::uuid[])
+union all
+select batch from unanswered where owner = $1 and batch = any($2::uuid[])
 
 -- name: usage
 select counterparty, sum(count)::bigint as elements
