@@ -20,7 +20,7 @@ from typing import Final
 from riskshare.client import PeerClient
 from riskshare.config import Config
 from riskshare.cores import Threads
-from riskshare.errors import ConfigError, PeerError, RegistryError, RiskshareError
+from riskshare.errors import ConfigError, DiskError, PeerError, RegistryError, RiskshareError, SegmentError
 from riskshare.governance import HISTORY, load_registry
 from riskshare.logs import get_log
 from riskshare.metrics import Metrics
@@ -156,8 +156,13 @@ class Peer:
         trusted.update_keys(directory.key_terms)
         directory.on_change(lambda: trusted.update_keys(directory.key_terms))
         directory.on_change(self.querier.subscriber.owners_changed)
+        await self.querier.adopter.begin(directory.others())
         await self._load_usage()
-        await self.owner.published.load()
+        try:
+            await self.owner.published.load()
+        except (SegmentError, DiskError) as error:
+            # The publisher replaces what is damaged; meanwhile those lists are named, and not to be had.
+            get_log().error("list_damaged", code=error.code, detail=error.message)
         await self.querier.mirror.restore(directory.other_owners())
         await self.owner.commits.warm()
         await self.querier.commits.warm()

@@ -8,6 +8,7 @@ starts a worker that died again, after a pause, and passes SIGTERM and SIGINT on
 from __future__ import annotations
 
 import asyncio
+import math
 import multiprocessing
 import signal
 import sys
@@ -77,6 +78,7 @@ class _Supervisor:
         self._running: dict[BaseProcess, float] = {}
         self._pause = RESTART_SECONDS
         self._stopping = False
+        self._kill_at = math.inf
 
     def run(self) -> None:
         """Run until told to stop. Raises ConfigError: a worker did not start the first time."""
@@ -84,10 +86,13 @@ class _Supervisor:
             signal.signal(number, self._stop)
         for _ in range(self._count):
             self._start()
-        steady = False
+        steady = failed = False
         while self._running:
-            wait([process.sentinel for process in self._running], timeout=STEADY_SECONDS)
+            wait([process.sentinel for process in self._running], timeout=1.0)
             now = time.monotonic()
+            if now > self._kill_at:
+                for process in self._running:
+                    process.kill()
             steady = steady or all(now - began > STEADY_SECONDS for began in self._running.values())
             for process in [process for process in self._running if process.exitcode is not None]:
                 lasted = now - self._running.pop(process)
@@ -95,12 +100,14 @@ class _Supervisor:
                     continue
                 # Killed by a signal, it did not fail to start.
                 if not steady and (process.exitcode or 0) >= 0:
+                    failed = True
                     self._stop(signal.SIGTERM, None)
-                    self._wait()
-                    raise ConfigError("A worker did not start; what it wrote above says why.")
+                    continue
                 get_log().error("worker_died", pid=process.pid, code=str(process.exitcode))
                 self._pause = RESTART_SECONDS if lasted > STEADY_SECONDS else min(LONGEST_PAUSE, 2 * self._pause)
                 self._restart()
+        if failed:
+            raise ConfigError("A worker did not start; what it wrote above says why.")
 
     def _restart(self) -> None:
         """Start a worker in place of one that died; after a pause, which grows if they keep dying."""
@@ -119,13 +126,6 @@ class _Supervisor:
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
+        self._kill_at = min(self._kill_at, time.monotonic() + STOP_SECONDS)
         for process in list(self._running):
             process.terminate()
-
-    def _wait(self) -> None:
-        for process in self._running:
-            process.join(STOP_SECONDS)
-            if process.exitcode is None:
-                process.kill()
-                process.join()
-        self._running.clear()
