@@ -200,7 +200,11 @@ class CheckSection(Section):
     """Checks of this member's own clients."""
 
     deadline_ms: int = Field(
-        150, ge=1, le=60_000, description="A check has its verdict by then; a request may ask for less or more."
+        150,
+        ge=1,
+        le=5_000,
+        description="Owners that have not answered by then are late; a request may ask for less or more. The verdict"
+        " follows once its record is durable.",
     )
     max_identifiers: int = Field(32, ge=1, le=1024, description="Most identifiers in one check.")
     coalescing: bool = Field(default=True, description="Elements of concurrent checks to one owner travel together.")
@@ -252,7 +256,11 @@ class PublishSection(Section):
     """This member's own lists."""
 
     filter_rate_log2: int = Field(
-        -20, ge=-40, le=-4, description="Rate of false maybes of the filters, as a power of two."
+        -20,
+        ge=-32,
+        le=-16,
+        description="Rate of false maybes of the filters, as a power of two; a coarser one would show an owner what"
+        " on-demand subscribers ask.",
     )
     snapshot_term_h: int = Field(24, ge=1, le=24 * 30, description="Hours until a snapshot expires.")
     reissue_m: int = Field(
@@ -288,7 +296,13 @@ class EpochSection(Section):
 class AuditSection(Section):
     """What is kept for auditors."""
 
-    window_days: int = Field(180, ge=1, le=3_660, description="Days that receipts, records and old segments are kept.")
+    window_days: int = Field(
+        180,
+        ge=1,
+        le=3_660,
+        description="Days that own snapshots are kept after they expire, and segments that no kept snapshot names."
+        " Receipts and sealed checks stay.",
+    )
 
 
 class LogSection(Section):

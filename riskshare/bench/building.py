@@ -51,7 +51,8 @@ def building(raw: Raw) -> list[Figure]:
             rate / floor,
             "ratio",
             0.80,
-            detail=f"{rate:,.0f} entries/s of {floor:,.0f}; {ENTRIES:,} entries, decrypted, labelled, sealed, on disk",
+            detail=f"{rate:,.0f} entries/s of {floor:,.0f}; {ENTRIES:,} entries, decrypted, labelled, sealed, on disk;"
+            " without reading PostgreSQL and without the start of the processes",
         )
     ]
 

@@ -45,22 +45,6 @@ def median_of(times: Sequence[float]) -> float:
     return statistics.median(times)
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that one call takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def interleaved(works: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Seconds of each work, in turns, so that a change of the machine's speed meets all of them alike."""
-    times: list[list[float]] = [[] for _ in works]
-    for _ in range(rounds):
-        for work, found in zip(works, times, strict=True):
-            found.append(timed(work))
-    return times
-
-
 def multiply(count: int) -> float:
     """In a worker: seconds that libsodium takes for so many bare multiplications, one call each."""
     scalar = sodium.scalar_reduce(secrets.token_bytes(64))

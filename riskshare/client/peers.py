@@ -47,7 +47,11 @@ MAX_STATEMENT = 4 * 1024 * 1024
 KEEP_ALIVE = 300.0
 """Seconds that an idle connection is kept: a new mutual handshake costs as much as ten checks."""
 
-CONNECTIONS = 128
+ASKING = 128
+"""Most connections for asks to one member."""
+
+FOLLOWING = 1024
+"""Most connections for all else: each list that is followed holds a poll."""
 """Most connections to one member: asks in flight, and a long poll for each list."""
 
 QUIET = 15.0
@@ -74,6 +78,19 @@ def _within(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=seconds, sock_connect=0.9 * seconds)
 
 
+def _session(connections: int) -> aiohttp.ClientSession:
+    """A session with at most so many connections to one member; nothing of its environment is believed."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, limit_per_host=connections, keepalive_timeout=KEEP_ALIVE),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        raise_for_status=False,
+        response_class=PeerResponse,
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+    )
+
+
 class PeerClient:
     """Asks other members' peers. Make it in a running event loop; `close` it at the end.
 
@@ -92,15 +109,9 @@ class PeerClient:
     ) -> None:
         self._remotes = Remotes(registries, certificate, key, now)
         self._metrics = metrics
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS, keepalive_timeout=KEEP_ALIVE),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            auto_decompress=False,
-            raise_for_status=False,
-            response_class=PeerResponse,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
-        )
+        # Asks have connections of their own: a payment never waits behind the long polls of many lists.
+        self._asking = _session(ASKING)
+        self._following = _session(FOLLOWING)
 
     async def __aenter__(self) -> Self:
         return self
@@ -112,14 +123,15 @@ class PeerClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        await self._asking.close()
+        await self._following.close()
 
     async def evaluate(self, owner: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - the Transport's own
         """Send an ask (CBOR), return the body of the answer, at most `MAX_ANSWER_BYTES`; see `query.ask.Transport`."""
         began = perf_counter()
         try:
             remote = self._remotes.find(owner)
-            async with self._session.post(
+            async with self._asking.post(
                 remote.evaluate,
                 data=body,
                 headers=_CBOR_HEADERS,
@@ -268,16 +280,20 @@ class PeerClient:
         member: str,
         held: bytes,
         *,
+        limit: int = MAX_REGISTRY,
         timeout: float = 10.0,  # noqa: ASYNC109
     ) -> bytes | Literal[NotModified.NOT_MODIFIED]:
-        """Fetch the newest registry that another member has, unless its digest is the one `held` (32 bytes)."""
+        """Fetch the newest registry that another member has, at most `limit` bytes.
+
+        NOT_MODIFIED if its digest is the one `held` (32 bytes).
+        """
         headers = {"If-None-Match": f'"{held.hex()}"'}
         path = REGISTRY.format(version="latest")
         async with self._open(member, path, timeout=_within(timeout), headers=headers) as response:
             if response.status == 304:
                 return NOT_MODIFIED
             await refuse_unless(member, response, "application/json")
-            return await read_bounded(member, response, MAX_REGISTRY)
+            return await read_bounded(member, response, limit)
 
     async def _get(
         self,
@@ -307,7 +323,7 @@ class PeerClient:
         remote = self._remotes.find(member)
         url: URL = remote.url.with_path(path).with_query(query)
         try:
-            async with self._session.get(
+            async with self._following.get(
                 url, headers=headers, ssl=remote.context, timeout=timeout, allow_redirects=False
             ) as response:
                 self._check_key(remote, response)

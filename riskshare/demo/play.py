@@ -76,10 +76,14 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether all is as it must be."""
-        told = [*self.single, *self.batch, *([self.again] if self.again else [])]
+        """Whether all was asked, all answers are as they must be, and the repeated question asked nobody."""
+        told = [*self.single, *self.batch]
+        again = self.again
         return (
-            bool(self.seen)
+            bool(self.seen and self.single and self.batch)
+            and again is not None
+            and again.passed
+            and {owner["status"] for owner in again.answer["owners"]} == {"cached"}
             and all(each.passed for each in told)
             and all(each.same_at_both and each.signatures_hold for each in self.seen)
         )

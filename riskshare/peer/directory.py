@@ -6,6 +6,7 @@ peer, the file that the peer is set up with, or the database that it shares with
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -18,8 +19,11 @@ from riskshare.registry import Registry, conflict, verify_next
 from riskshare.sharing.kept import RegistryRow
 from riskshare.store.trust import Trust
 
-Fetch = Callable[[str, int | None], Awaitable[bytes]]
-"""Gets a version of the registry (None: the newest) from a member's peer. Raises PeerError."""
+Fetch = Callable[[str, int | None], Awaitable[bytes | None]]
+"""Gets a version of the registry from a member's peer; for None the newest, or None if it is the one in force.
+
+Raises PeerError.
+"""
 
 
 class Directory:
@@ -127,7 +131,10 @@ class Directory:
         if file == self._registry.to_file():
             return False
         old = self._registry
-        new = verify_next(old, file)
+        # In a thread: the file is parsed before a signature can be looked at, and payments do not wait for that.
+        new = await asyncio.to_thread(verify_next, old, file)
+        if self._registry is not old:
+            return await self.take(file, keep=keep)
         if new.version <= old.version:
             return False
         self._registry = new
@@ -155,7 +162,7 @@ class Directory:
         assert self._fetch is not None
         try:
             newest = await self._fetch(member, None)
-            if newest == self._registry.to_file():
+            if newest is None:
                 return
             while await self._next_from(member, newest):
                 pass
@@ -175,4 +182,5 @@ class Directory:
                 get_log().error("registry_fork", member=member, version=self.version())
             if error.code != "registry_gap":
                 raise
-        return await self.take(await self._fetch(member, self.version() + 1))
+        following = await self._fetch(member, self.version() + 1)
+        return following is not None and await self.take(following)

@@ -275,6 +275,7 @@ class Lists:
                 mode="own",
                 status="current",
                 version=each.snapshot.version,
+                entries=each.count,
                 issued_at=each.snapshot.issued_at,
                 expires_at=each.snapshot.expires_at,
             )

@@ -17,10 +17,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from riskshare.client import PeerClient
+from riskshare.client import NOT_MODIFIED, PeerClient
 from riskshare.config import Config
 from riskshare.cores import Threads
-from riskshare.errors import ConfigError, DiskError, PeerError, RegistryError, RiskshareError, SegmentError
+from riskshare.errors import ConfigError, DiskError, RegistryError, RiskshareError, SegmentError
 from riskshare.governance import HISTORY, load_registry
 from riskshare.logs import get_log
 from riskshare.metrics import Metrics
@@ -29,6 +29,8 @@ from riskshare.peer.chores import Chore, Chores
 from riskshare.peer.directory import Directory
 from riskshare.peer.opening import now, opened_store, read_member
 from riskshare.peer.parts import Lists, OwnerHalf, QuerierHalf, Shared, owner_half, querier_half
+from riskshare.peer.recovery import Recovery
+from riskshare.registry.network import MAX_FILE
 from riskshare.server.access import ApiKeys
 from riskshare.server.clients import Limits, clients_application
 from riskshare.server.gate import PeersTls
@@ -41,6 +43,9 @@ from riskshare.store.leader import Leadership
 from riskshare.tls import public_server_context
 
 REGISTRY_SECONDS: Final = 10.0
+REGISTRY_GROWTH: Final = 256 * 1024
+"""Bytes by which a new version may exceed twice the present one, to be taken from another member's peer."""
+
 SETTLE_SECONDS: Final = 1.0
 RESEND_SECONDS: Final = 5.0
 PUBLISH_SECONDS: Final = 30.0
@@ -50,8 +55,6 @@ USAGE_SECONDS: Final = 5.0
 USAGE_ALONE_SECONDS: Final = 60.0
 GAUGES_SECONDS: Final = 5.0
 IDEMPOTENCY_TERM: Final = timedelta(hours=24)
-RESEND_TERM: Final = timedelta(hours=24)
-"""An ask that has had no answer for so long is not sent again; it stays kept as unanswered."""
 
 
 class Peer:
@@ -70,8 +73,6 @@ class Peer:
         self._workers = workers
         self._stack = AsyncExitStack()
         self._chores = Chores()
-        self._closed: set[object] = set()
-        self._unadopted: set[str] = set()
         self._leadership: Leadership | None = None
         self._registry_trouble = ""
 
@@ -143,8 +144,14 @@ class Peer:
         self._stack.push_async_callback(self.querier.commits.close)
         self._stack.push_async_callback(self.querier.asker.close)
 
-        async def fetch(name: str, version: int | None) -> bytes:
-            return await client.registry(name, "latest" if version is None else version)
+        async def fetch(name: str, version: int | None) -> bytes | None:
+            if version is not None:
+                return await client.registry(name, version)
+            current = directory.current()
+            # A registry grows by some members at a time; whoever sends much more is not worth the reading.
+            limit = min(MAX_FILE, 2 * len(current.to_file()) + REGISTRY_GROWTH)
+            newer = await client.newer_registry(name, current.digest, limit=limit)
+            return None if newer is NOT_MODIFIED else newer
 
         directory.connect(fetch, store.trust, self.querier.holdings.snapshots)
 
@@ -156,7 +163,8 @@ class Peer:
         trusted.update_keys(directory.key_terms)
         directory.on_change(lambda: trusted.update_keys(directory.key_terms))
         directory.on_change(self.querier.subscriber.owners_changed)
-        await self.querier.adopter.begin(directory.others())
+        self._recovery = Recovery(self.shared, self.querier)
+        await self._recovery.begin(directory.others())
         await self._load_usage()
         try:
             await self.owner.published.load()
@@ -216,7 +224,6 @@ class Peer:
 
     async def _begin_chores(self) -> None:
         published, querier = self.owner.published, self.querier
-        self._unadopted = set(self.shared.directory.others())
         publish = Chore("publish", self.owner.publisher.refresh, PUBLISH_SECONDS)
         load = Chore("load", published.load, PUBLISH_SECONDS)
         registry = Chore("registry", self._poll_registry, REGISTRY_SECONDS)
@@ -226,8 +233,8 @@ class Peer:
             Chore("lead", partial(self._lead, publish), SETTLE_SECONDS),
             Chore("subscribe", querier.subscriber.run, SETTLE_SECONDS),
             Chore("settle", querier.asker.settle, SETTLE_SECONDS),
-            Chore("resend", self._resend, RESEND_SECONDS),
-            Chore("adopt", self._adopt, ADOPT_SECONDS),
+            Chore("resend", self._recovery.resend, RESEND_SECONDS),
+            Chore("adopt", self._recovery.adopt, ADOPT_SECONDS),
             Chore("tidy", self._tidy, TIDY_SECONDS),
             Chore("gauges", self._gauges, GAUGES_SECONDS),
             # A process that is alone knows all that it has answered; but another may have been started beside it.
@@ -291,29 +298,6 @@ class Peer:
         if newest.version <= than or not all(file.exists() for file in between):
             return []
         return [*(file.read_bytes() for file in between), newest.to_file()]
-
-    async def _resend(self) -> None:
-        """Send asks that have no answer again, until they are answered or hopeless."""
-        after = 0
-        while found := await self.shared.store.records.unanswered(after):
-            for after, asked_at, ask in found:  # noqa: B007 - the next page begins behind the last one
-                if ask.batch in self._closed or now() - asked_at > RESEND_TERM:
-                    continue
-                if await self.querier.asker.resend(ask):
-                    self._closed.add(ask.batch)
-
-    async def _adopt(self) -> None:
-        """Ask owners that have not been asked since the start for receipts that we do not know."""
-        for owner in sorted(self._unadopted & set(self.shared.directory.others())):
-            try:
-                count = await self.querier.adopter.adopt(owner)
-            except PeerError as error:
-                get_log().info("not_adopted", owner=owner, code=error.code)
-                continue
-            self._unadopted.discard(owner)
-            if count:
-                self.shared.metrics.adopted.inc(count)
-                get_log().warning("adopted", owner=owner, count=count)
 
     async def _tidy(self) -> None:
         """Forget what has had its time: replies, and snapshots and segments that no audit needs any more.

@@ -137,7 +137,8 @@ class Holdings:
                     each.entry.category,
                     following.snapshot.version,
                     following.digest,
-                    each.status is Status.CURRENT,
+                    each.status is Status.CURRENT
+                    and not self._mirror.refused(each.entry.list_name, following.snapshot.epoch),
                     following.view,
                 )
             )

@@ -19,7 +19,7 @@ from riskshare.encoding import canonical_json, cbor_decode, parse_canonical_json
 from riskshare.errors import DiskError, EncodingError, RiskshareError, SegmentError, SnapshotError, StoreError
 from riskshare.sharing.history import Accepted, Gap, Unchanged
 from riskshare.sharing.kept import FraudProofRow, TrustedRow
-from riskshare.sharing.progress import is_behind
+from riskshare.sharing.progress import is_behind, without_times
 from riskshare.sharing.segment import read_header
 from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment
 from riskshare.sharing.segment_ref import HEADER_ROOM, SegmentRef
@@ -32,6 +32,9 @@ MOST_MISSING: Final = 10_000
 """Most versions that are walked back in one go."""
 
 MAX_WIRE: Final = MAX_BYTES + 1024
+
+MOST_WALKED_BYTES: Final = 128 * 1024 * 1024
+"""Most bytes of statements that are held before it is known whether they belong to the chain."""
 
 ATTEMPTS: Final = 5
 """How often a state is offered that other processes overtake; the next poll tries again."""
@@ -161,12 +164,20 @@ class Mirror:
         self._views: dict[Place, Following] = {}
         self._saved: dict[tuple[str, str], tuple[int, bytes]] = {}
         self._pending: dict[Place, SnapshotStatement] = {}
+        self._refused: set[Place] = set()
         self._opened: dict[SegmentRef, BaseSegment | DeltaSegment] = {}
         self._told: set[bytes] = set()
 
     def following(self, list_name: str, epoch: bytes) -> Following | None:
         """What to look into for a list in an epoch."""
         return self._views.get((list_name, epoch))
+
+    def refused(self, list_name: str, epoch: bytes) -> bool:
+        """Whether the newest statement, of segments that are all here, was refused: the view is of an older one.
+
+        `TrustedSnapshots` holds such a statement for good as soon as it knows its segments; it does not look into them.
+        """
+        return (list_name, epoch) in self._refused
 
     async def restore(self, owners: Sequence[str]) -> None:
         """Take up what was trusted before the restart. Raises StoreError."""
@@ -181,7 +192,7 @@ class Mirror:
                 # Trust on first use again for this list: told, because it weakens the defence against rollback.
                 self._observer.failed(row.owner, row.list_name, error)
                 continue
-            self._saved[row.owner, row.list_name] = (row.revision, canonical_json(_without_times(value)))
+            self._saved[row.owner, row.list_name] = (row.revision, canonical_json(without_times(value)))
         for owner in owners:
             await self._reopen(owner)
 
@@ -222,10 +233,17 @@ class Mirror:
         abandoned, self._pending[place] = self._pending.get(place), snapshot
         if abandoned is not None:
             self._delete_unnamed(abandoned)
-        for ref in snapshot.segments:
-            if not self._files.has(ref):
-                await self._fetch(owner, snapshot, ref)
-        view = await asyncio.to_thread(self._view, snapshot)
+        try:
+            for ref in snapshot.segments:
+                if not self._files.has(ref):
+                    await self._fetch(owner, snapshot, ref)
+            view = await asyncio.to_thread(self._view, snapshot)
+        except RiskshareError:
+            held = self.trusted.serving(list_name, snapshot.epoch)
+            if held is not None and held.digest == digest:
+                self._refused.add(place)
+                self.generation += 1
+            raise
         for index, ref in enumerate(snapshot.segments):
             self.trusted.accept_segment(list_name, digest, index, self._facts(snapshot, ref))
         self._serve(snapshot, digest, view)
@@ -254,10 +272,14 @@ class Mirror:
         Which version that one has is not known: they are fetched from the oldest on.
         """
         found: list[bytes] = []
+        size = 0
         for version in range(gap.first_missing, gap.first_missing + MOST_MISSING):
             found.append(await self._source.snapshot_version(owner, gap.list_name, gap.epoch, version))
             if _digest_of(found[-1]) == gap.wanted:
                 return found[::-1]
+            size += len(found[-1])
+            if size > MOST_WALKED_BYTES:
+                break
         raise _broken()
 
     async def _fetch(self, owner: str, snapshot: SnapshotStatement, ref: SegmentRef) -> None:
@@ -305,7 +327,9 @@ class Mirror:
             if isinstance(segment, BaseSegment) and not on_demand:
                 segment.verify_all()
         except SegmentError:
-            self._files.delete(ref.file_digest)
+            # Not the file of another list, which was verified, and which this owner may have named without right.
+            if all(other.file_digest != ref.file_digest for other in tuple(self._opened)):
+                self._files.delete(ref.file_digest)
             raise
         self._opened[ref] = segment
         return segment
@@ -335,6 +359,7 @@ class Mirror:
         former = self._views.get(place)
         self._views[place] = Following(snapshot, digest, view)
         self._pending.pop(place, None)
+        self._refused.discard(place)
         self.generation += 1
         if former is not None:
             self._delete_unnamed(former.snapshot)
@@ -345,6 +370,7 @@ class Mirror:
         for place in {*self._views, *self._pending}:
             if place[0].startswith(f"{owner}/") and place not in wanted:
                 following, pending = self._views.pop(place, None), self._pending.pop(place, None)
+                self._refused.discard(place)
                 self.generation += 1
                 for gone in (following.snapshot if following else None, pending):
                     if gone is not None:
@@ -354,11 +380,13 @@ class Mirror:
         """Delete the files that no snapshot names which serves or is being fetched."""
         named = [following.snapshot for following in self._views.values()] + list(self._pending.values())
         kept = {ref for snapshot in named for ref in snapshot.segments}
+        files = {ref.file_digest for ref in kept}  # two owners may name one file, one of them wrongly
         for ref in gone.segments:
             if ref not in kept:
                 self._opened.pop(ref, None)
-                with suppress(DiskError):  # it takes up room, and does no harm
-                    self._files.delete(ref.file_digest)
+                if ref.file_digest not in files:
+                    with suppress(DiskError):  # it takes up room, and does no harm
+                        self._files.delete(ref.file_digest)
 
     async def save(self, owner: str, list_name: str) -> None:
         """Store the state of an owner (empty `list_name`) or list, if it has changed.
@@ -372,7 +400,7 @@ class Mirror:
         """
         place = (owner, list_name)
         value = self.trusted.chain_state(list_name) if list_name else self.trusted.owner_state(owner)
-        state = canonical_json(_without_times(value))
+        state = canonical_json(without_times(value))
         revision, saved = self._saved.get(place, (0, b""))
         if saved == state:
             return
@@ -420,12 +448,3 @@ def _is_ahead(row: TrustedRow, mine: Mapping[str, Any]) -> bool:
         return is_behind(mine, parse_canonical_json(row.state, limit=STATE_LIMIT))
     except (EncodingError, LookupError, TypeError):
         return False  # not of our form: ours goes in its place
-
-
-def _without_times(value: object) -> object:
-    """The state without the times of confirmation, which change with every poll and are not worth a write."""
-    if isinstance(value, Mapping):
-        return {key: _without_times(item) for key, item in value.items() if key not in {"confirmed_at", "polled_at"}}
-    if isinstance(value, list):
-        return [_without_times(item) for item in value]
-    return value

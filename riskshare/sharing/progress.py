@@ -28,3 +28,12 @@ def _positions(state: Mapping[str, Any]) -> Iterator[tuple[str, Position]]:
     else:
         yield "catalogue", (state["links"][-1][0] if state["links"] else 0, 0)
         yield "epochs", (len(state["epochs"]), 0)
+
+
+def without_times(value: object) -> object:
+    """The state without the times of confirmation, which change with every poll and are not worth a write."""
+    if isinstance(value, Mapping):
+        return {key: without_times(item) for key, item in value.items() if key not in {"confirmed_at", "polled_at"}}
+    if isinstance(value, list):
+        return [without_times(item) for item in value]
+    return value

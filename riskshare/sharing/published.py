@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
+from riskshare.encoding import parse_canonical_json
 from riskshare.errors import DiskError, RiskshareError, SegmentError
 from riskshare.membership.oprf import SecretKey
 from riskshare.sharing.catalogue import CatalogueEntry, CatalogueStatement
@@ -23,6 +24,7 @@ from riskshare.sharing.entry import DataKey
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, SnapshotRow
 from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment
 from riskshare.sharing.segment_ref import SegmentRef
+from riskshare.sharing.snapshot import MAX_BYTES
 from riskshare.sharing.view import ListView
 from riskshare.signature import SigningKey
 from riskshare.statement import Statement, sign
@@ -82,6 +84,12 @@ class PublishedList:
     files: frozenset[bytes] = field(repr=False)
     """Digests of the files that are served: those of the snapshot, and those that its base has replaced."""
 
+    @property
+    def count(self) -> int:
+        """Labels on the list, canaries included, as the snapshot states."""
+        statement = parse_canonical_json(self.snapshot.statement, limit=MAX_BYTES)
+        return int(statement["count"])
+
 
 @dataclass(slots=True)
 class _Catalogue:
@@ -117,6 +125,8 @@ class Published:
         self._epochs: dict[bytes, tuple[EpochRow, SecretKey]] = {}
         self._catalogues: dict[str, _Catalogue] = {}
         self._rows: dict[str, ListRow] = {}
+        self._named: frozenset[str] = frozenset()
+        self._last_epochs: dict[str, EpochRow] = {}
         self._changed = asyncio.Event()
         self._loading = asyncio.Lock()
         self._cataloguing = asyncio.Lock()
@@ -137,7 +147,8 @@ class Published:
             now = self._now()
             rows = {f"{self._member}/{row.name}": row for row in await self._all_lists.lists()}
             epochs: dict[bytes, tuple[EpochRow, SecretKey]] = {}
-            for epoch in await self._shelf.epochs():
+            known_epochs = await self._shelf.epochs()
+            for epoch in known_epochs:
                 if epoch.ended_at is None and epoch.not_before <= now < epoch.not_after:
                     known = self._epochs.get(epoch.digest)
                     key = known[1] if known else self._data_key.open_epoch(epoch.secret_sealed, epoch.digest)
@@ -154,12 +165,24 @@ class Published:
                         trouble = trouble or error
                     if found is not None:
                         lists[name, epoch.digest] = found
-            self._rows, self._epochs, self._lists = rows, epochs, lists
+            held = {name for name, _ in lists}
+            for name, row in rows.items():
+                if name not in held and await self._was_published(row, known_epochs):
+                    held.add(name)
+            self._rows, self._epochs, self._lists, self._named = rows, epochs, lists, frozenset(held)
+            self._last_epochs = {row.keyset: row for row in sorted(known_epochs, key=lambda row: row.number)}
             self.generation += 1
         waiting, self._changed = self._changed, asyncio.Event()
         waiting.set()
         if trouble is not None:
             raise trouble
+
+    async def _was_published(self, row: ListRow, epochs: Sequence[EpochRow]) -> bool:
+        """Whether there is a snapshot of the list under any epoch, ended or not."""
+        for epoch in epochs:
+            if epoch.keyset == row.keyset and await self._shelf.latest_snapshot(row.id, epoch.digest) is not None:
+                return True
+        return False
 
     async def _load_list(self, name: str, row: ListRow, epoch: EpochRow) -> PublishedList | None:
         snapshot = await self._shelf.latest_snapshot(row.id, epoch.digest)
@@ -211,16 +234,23 @@ class Published:
         return known.wire
 
     def _entries(self, reader: str) -> tuple[CatalogueEntry, ...]:
-        """Each list under the newest epoch in which all lists of its keyset are published."""
+        """Each list under the newest epoch in which all lists of its keyset are published.
+
+        A list that was published once stays named, even if its files are damaged or it did not come along into a new
+        epoch: what is missing makes the readers' checks incomplete, what is not named makes them clear.
+        """
         newest: dict[str, EpochRow] = {}
         for epoch, _ in sorted(self._epochs.values(), key=lambda pair: pair[0].number):
             mine = [name for name, row in self._rows.items() if row.keyset == epoch.keyset]
             if all((name, epoch.digest) in self._lists for name in mine) or epoch.keyset not in newest:
                 newest[epoch.keyset] = epoch
+        newest = self._last_epochs | newest  # of a keyset without an epoch in service, the one that has ended
         return tuple(
             CatalogueEntry(name, row.category, row.keyset, newest[row.keyset].digest)
             for name, row in sorted(self._rows.items())
-            if self._readable(row, reader) and row.keyset in newest and (name, newest[row.keyset].digest) in self._lists
+            if self._readable(row, reader)
+            and row.keyset in newest
+            and (name in self._named or (name, newest[row.keyset].digest) in self._lists)
         )
 
     def epoch(self, digest: bytes, reader: str) -> bytes | None:
@@ -281,8 +311,15 @@ class Published:
         """The member's own lists by the epoch in which each keyset is consulted."""
         chosen: dict[bytes, list[PublishedList]] = {}
         for entry in self._entries(self._member):
-            chosen.setdefault(entry.epoch, []).append(self._lists[entry.list_name, entry.epoch])
+            found = self._lists.get((entry.list_name, entry.epoch))
+            if found is not None:
+                chosen.setdefault(entry.epoch, []).append(found)
         return chosen
+
+    def own_missing(self) -> frozenset[str]:
+        """The categories of own lists that were published and cannot be looked into now: no clear without them."""
+        held = {each.name for lists in self.own_lists().values() for each in lists}
+        return frozenset(self._rows[name].category for name in self._named - held)
 
     def own_key(self, epoch: bytes) -> SecretKey | None:
         """The secret key of one of this member's epochs in service."""

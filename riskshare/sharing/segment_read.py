@@ -129,8 +129,8 @@ class BaseSegment(_Segment):
             self._bloom = Bloom(header.filter, self._section("bloom"))
         except EncodingError as error:
             raise malformed("The filter of a segment is malformed") from error
-        if self._bloom.overfull():
-            raise malformed("The filter of a segment says maybe too often: it is more than half full")
+        if self._bloom.overfull(self.count):
+            raise malformed("The filter of a segment says maybe too often: it is over half full, or of more labels")
         if on_demand and header.filter.hashes < ON_DEMAND_HASHES:
             raise SegmentError(
                 "The filter of a list is too coarse for records on demand: each maybe would show the owner what is "

@@ -179,3 +179,18 @@ async def test_what_could_not_be_kept_is_adopted_the_next_time():
         await restart.adopt()
     restart.querier.store.away = False
     assert await restart.adopt() == 2
+
+
+async def test_what_is_kept_since_the_start_does_not_move_the_search():
+    """Receipts lost in a crash long ago must not be passed over because a check was faster than the adoption."""
+    restart = Restart()
+    restart.last = crashed = restart.clock.wall - timedelta(hours=1)
+    await restart.adopter.begin(["jd"])
+    restart.last = restart.clock.wall
+    restart.down = True
+    with pytest.raises(PeerDown):
+        await restart.adopt()
+    restart.down = False
+    await restart.adopt()
+    await restart.adopt()
+    assert restart.since == [crashed - BEFORE, restart.last - BEFORE]

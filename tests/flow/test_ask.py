@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskshare.encoding import canonical_json, sha256
-from riskshare.errors import PeerGarbage, PeerRefused, StoreError
+from riskshare.errors import PeerDown, PeerGarbage, PeerRefused, StoreError
 from riskshare.ledger import merkle
 from riskshare.ledger.receipt import UnansweredAsk
 from riskshare.membership import oprf
@@ -245,6 +245,18 @@ async def test_an_owner_that_is_down_has_seen_nothing_so_nothing_is_kept(pair):
     assert (await failure(pair.submit())).code == "peer_down"
     assert await pair.settled() == 0
     assert pair.store.unanswered == {}
+
+
+async def test_an_owner_may_have_read_an_ask_before_its_alert(pair):
+    """Or an owner could account for an ask, end the connection with a TLS alert, and the querier would forget it."""
+
+    async def alert(owner, *_):
+        raise PeerDown(owner, "refused", code="tls_refused")
+
+    pair.wire.conduct["jd"] = alert
+    assert (await failure(pair.submit())).code == "tls_refused"
+    await pair.settled()
+    assert len(pair.store.unanswered) == 1
 
 
 @pytest.mark.parametrize("after", [False, True])

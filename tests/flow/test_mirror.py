@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from riskshare.encoding import parse_canonical_json, sha256
 from riskshare.errors import DiskError, PeerDown, PeerError, SegmentError, SnapshotError, StoreError
-from riskshare.sharing import fraud
+from riskshare.query.holdings import Holdings
+from riskshare.sharing import fraud, mirror
 from riskshare.sharing.mirror import Rules
 from riskshare.sharing.segment_read import NeedBucket
 from riskshare.sharing.segment_ref import HEADER_ROOM
@@ -259,6 +261,23 @@ async def test_the_segment_of_another_list_is_refused(world):
     assert world.listed() == PHONES[:10]
 
 
+@pytest.mark.parametrize("harm", ["refused", "gone"])
+async def test_who_names_the_file_of_another_list_cannot_have_it_deleted(world, harm):
+    other = world.desk.create_list("other")
+    world.desk.put(other, *PHONES[20:30])
+    await world.follow(*PHONES[:10])
+    mine = world.statement(0)
+    theirs = next(row for row in world.desk.store.snapshots if row.list_id == other.id)
+    segment = replace(world.desk.store.all_segments[theirs.segments[0]].ref, header_digest=bytes(32))
+    await world.reader.mirror.take("jd", "jd/other", world.published.snapshot("jd/other", world.epoch, "icbc")[1])
+    lie = replace(mine, version=2, previous=mine.digest, segments=(segment,))
+    with pytest.raises(SegmentError):
+        await world.take(forge(world.desk, lie, "snapshot"))
+    if harm == "gone":
+        world.reader.mirror.retain("jd", {("jd/other", world.epoch)})
+    assert segment.file_digest in set(world.reader.files.digests())
+
+
 @pytest.mark.parametrize("change", [{"labels": bytes(32)}, {"count": 12}])
 async def test_a_statement_that_counts_other_labels_is_refused(world, change):
     await world.publish(*PHONES[:10])
@@ -277,6 +296,34 @@ async def test_labels_must_stay_where_the_segments_do(world):
         await world.take(forge(world.desk, lie, "snapshot"))
     assert refused.value.code == "mixed_segments"
     assert world.reader.mirror.following(world.name, world.epoch).snapshot.version == 1
+
+
+async def test_a_list_whose_newest_statement_is_refused_is_no_clear(world):
+    """Its segments are all here, so that nothing else keeps it from looking current, for ever."""
+
+    def held(world=world):
+        holdings = Holdings(
+            member="icbc",
+            owners=lambda: ["jd"],
+            mirror=world.reader.mirror,
+            published=SimpleNamespace(generation=0),
+            unreachable=frozenset,
+            buckets=None,
+        )
+        (owner,) = holdings.concerning(frozenset(), world.desk.clock())
+        return [(one.version, one.current) for epoch in owner.epochs for one in epoch.lists]
+
+    await world.follow(*PHONES[:10])
+    assert held() == [(1, True)]
+    mine = world.statement()
+    lie = replace(mine, version=2, previous=mine.digest, labels=bytes(32))
+    for _ in range(2):
+        with pytest.raises(SnapshotError):
+            await world.take(forge(world.desk, lie, "snapshot"))
+        assert held() == [(1, False)]
+    true = replace(mine, version=3, previous=lie.digest)
+    assert await world.take(forge(world.desk, true, "snapshot"))
+    assert held() == [(3, True)]
 
 
 async def test_the_files_of_a_refused_statement_go_with_the_next(world):
@@ -390,6 +437,32 @@ async def test_garbage_in_place_of_a_missing_version_is_refused(world):
     with pytest.raises(SnapshotError) as refused:
         await world.take(gap)
     assert refused.value.code == "malformed_statement"
+
+
+async def test_statements_that_lead_nowhere_are_not_hoarded(world, monkeypatch):
+    """Or an owner could fill the memory of all its readers with the end of a chain that never comes."""
+    await world.follow(*PHONES[:3])
+    for phone in PHONES[3:6]:
+        await world.publish(phone)
+    old = world.epoch
+    world.desk.clock.wait(days=29, hours=1)
+    await world.publish(PHONES[6])
+    world.desk.clock.wait(days=1)
+    await world.publish()
+    await world.learn()
+    monkeypatch.setattr(mirror, "MOST_WALKED_BYTES", 1000)
+    fetched = []
+    true = world.source.snapshot_version
+
+    async def snapshot_version(owner, name, epoch, version):
+        fetched.append((epoch, version))
+        return await true(owner, name, epoch, version)
+
+    world.source.snapshot_version = snapshot_version
+    with pytest.raises(SnapshotError) as refused:
+        await world.take()
+    assert refused.value.code == "broken_chain"
+    assert len([version for epoch, version in fetched if epoch == old]) < 3
 
 
 async def test_an_owner_that_goes_away_in_the_middle_leaves_nothing(world):

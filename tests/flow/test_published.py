@@ -183,3 +183,34 @@ async def test_the_key_of_an_epoch_ends_with_its_term(office):
     office.desk.store.all_epochs[0] = replace(row, ended_at=now)
     await published.load()
     assert published.served(office.epoch, "icbc", now) is None
+
+
+@pytest.mark.parametrize("trouble", ["damaged", "left behind", "no epoch"])
+async def test_a_list_that_cannot_be_had_stays_in_the_catalogue(office, trouble):
+    """Or all readers, and this member, would call clear what stands on it."""
+    row = office.desk.store.all_epochs[0]
+    if trouble == "damaged":
+        office.desk.files.delete(office.desk.store.snapshots[-1].segments[-1])
+    elif trouble == "left behind":
+        office.desk.create_list("more")
+        office.desk.clock.wait(days=29)
+        await office.publish()
+        store, new = office.desk.store, office.epoch
+        store.snapshots[:] = [one for one in store.snapshots if (one.epoch, one.list_id) != (new, office.of.id)]
+        office.desk.clock.wait(days=2)
+    else:
+        office.desk.clock.now = row.not_after
+    published = office.desk.new_published()
+    if trouble == "damaged":
+        with pytest.raises(SegmentError):
+            await published.load()
+    else:
+        await published.load()
+    assert "jd/fraud" in [entry["list"] for entry in body(await published.catalogue("icbc"))["lists"]]
+    assert published.own_missing() == {office.of.category}
+    assert not [one for lists in published.own_lists().values() for one in lists if one.name == "jd/fraud"]
+
+
+async def test_nothing_is_missing_where_all_is_published(office):
+    published = await office.desk.published()
+    assert published.own_missing() == frozenset()

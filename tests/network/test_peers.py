@@ -40,6 +40,9 @@ MULES = generate(102, 60, ("iban", "email", "wallet"))
 BOTH = FRAUD[0]
 UNLISTED = generate(103, 60, ("phone", "bank_card", "iban"), exclude=[*FRAUD, *MULES])
 
+SECONDS = 12
+"""What "within seconds" may take on a busy machine: less than the pauses of any polling that would hide a lost wake-up."""
+
 LATE_MS = 400
 """The deadline of checks that must not wait for an owner."""
 
@@ -155,7 +158,7 @@ def test_a_changed_list_reaches_a_subscriber_by_a_delta(network: Running) -> Non
     assert network.check("bank", fresh)["verdict"] == "clear"
     before, version = _mirrored(network), _version(network)
     network.publish("shop", "fraud", [fresh])
-    until(lambda: _version(network) == version + 1, "the delta with the new entry")
+    until(lambda: _version(network) == version + 1, "the delta with the new entry", seconds=SECONDS)
     assert [hit["list"] for hit in network.check("bank", fresh)["hits"]] == ["shop/fraud"]
     after = _mirrored(network)
     assert before.items() <= after.items(), "a file that was there has been fetched anew"
@@ -164,7 +167,7 @@ def test_a_changed_list_reaches_a_subscriber_by_a_delta(network: Running) -> Non
 
     taken = riskshare(network.members["shop"], "list", "withdraw", "fraud", fresh.canonical, "--reason", "corrected")
     assert taken["withdrawn"] == 1
-    until(lambda: _version(network) == version + 2, "the delta with the withdrawal")
+    until(lambda: _version(network) == version + 2, "the delta with the withdrawal", seconds=SECONDS)
     assert network.check("bank", fresh)["verdict"] == "clear"
     assert len(_mirrored(network)) == len(after) + 1
 
@@ -216,7 +219,7 @@ def _in_time(network: Running, *identifiers: Identifier) -> dict[str, Any]:
     began = time.monotonic()
     answer = network.check("bank", *identifiers, deadline_ms=LATE_MS)
     assert time.monotonic() - began < LATE_MS / 1000 + 4
-    assert answer["ms"] < LATE_MS + 3000
+    assert answer["ms"] < LATE_MS + 1000
     return answer
 
 

@@ -113,7 +113,8 @@ CLEAN = Asked("clean", generate(2, 1), "payment", frozenset())
 
 
 def answer(verdict: str, *lists: str, complete: bool = True) -> dict[str, Any]:
-    return {"verdict": verdict, "complete": complete, "hits": [{"list": name} for name in lists]}
+    owners = [{"owner": "lotus-pay", "status": "cached"}]
+    return {"verdict": verdict, "complete": complete, "hits": [{"list": name} for name in lists], "owners": owners}
 
 
 def test_what_was_expected_passes() -> None:
@@ -140,6 +141,7 @@ def test_what_was_not_expected_fails(asked: Asked, given: dict[str, Any]) -> Non
 def good() -> Outcome:
     outcome = Outcome(SCENARIO)
     outcome.single = [_told(LISTED, answer("hit", "lotus-pay/marketing"))]
+    outcome.again = _told(LISTED, answer("hit", "lotus-pay/marketing"))
     outcome.batch = [_told(CLEAN, answer("clear"))]
     outcome.seen = [Seen("lotus-pay", "00" * 32, bytes(32), {}, same_at_both=True, signatures_hold=True)]
     return outcome
@@ -169,7 +171,18 @@ def see_no_signature(outcome: Outcome) -> None:
     outcome.seen[0] = replace(outcome.seen[0], signatures_hold=False)
 
 
-@pytest.mark.parametrize("spoil", [fail_single, fail_batch, fail_again, see_nothing, see_another, see_no_signature])
+def ask_again(outcome: Outcome) -> None:
+    assert outcome.again is not None
+    outcome.again.answer["owners"] = [{"owner": "lotus-pay", "status": "answered"}]
+
+
+def ask_nothing(outcome: Outcome) -> None:
+    outcome.single.clear()
+
+
+@pytest.mark.parametrize(
+    "spoil", [ask_nothing, ask_again, fail_single, fail_batch, fail_again, see_nothing, see_another, see_no_signature]
+)
 def test_one_thing_amiss_fails_the_whole(spoil: Callable[[Outcome], None]) -> None:
     outcome = good()
     assert outcome.passed

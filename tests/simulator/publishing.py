@@ -227,8 +227,8 @@ class Desk:
             random=os.urandom,
         )
 
-    async def published(self):
-        found = Published(
+    def new_published(self):
+        return Published(
             member=self.name,
             network=NETWORK,
             identity=self.identity,
@@ -238,6 +238,9 @@ class Desk:
             files=self.files,
             now=self.clock,
         )
+
+    async def published(self):
+        found = self.new_published()
         await found.load()
         return found
 

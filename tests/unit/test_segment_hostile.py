@@ -6,6 +6,8 @@ import pytest
 
 from riskshare.encoding import canonical_json, sha256
 from riskshare.errors import SegmentError
+from riskshare.membership.bloom import Bloom, Parameters
+from riskshare.membership.bloom_build import build
 from riskshare.sharing.segment import BUCKET_ENTRIES_LIMIT, DELTA_ENTRIES, INDEX_ENTRY, read_header
 from riskshare.sharing.segment_read import open_segment
 from riskshare.sharing.segment_ref import HEADER_ROOM, SegmentRef
@@ -276,6 +278,16 @@ def test_overfull_filter_is_refused():
     ones[-1] = (1 << (fields_of(*BASE)["filter"]["bits"] % 8 or 8)) - 1
     with pytest.raises(SegmentError, match="half full"):
         open_segment(*signed_again(BASE[0], bloom=bytes(ones)), LIST, EPOCH)
+
+
+def test_filter_of_more_labels_than_the_list_has_is_refused():
+    """Or, on demand, an owner would be shown the buckets of identifiers that are not on its list at all."""
+    data, ref = base(rows_of(10), floor=2**16)
+    parameters = Parameters.from_json(fields_of(data, ref)["filter"])
+    bits = build([row[0] for row in rows_of(1000)], parameters)
+    assert not Bloom(parameters, bytes(bits)).overfull()
+    with pytest.raises(SegmentError, match="more labels"):
+        open_segment(*signed_again(data, bloom=bytes(bits)), LIST, EPOCH)
 
 
 def test_filter_with_bits_behind_its_last_is_refused():
