@@ -1,7 +1,8 @@
 """Importing into a real PostgreSQL.
 
-By hand, once: 200 MB of CSV (7.4 million distinct phone numbers, one `level` and a note a row) through
-`Importer.run` into one list; `RESULTS_BY_HAND`
+By hand, once: 200 MB of CSV, 11,770,000 distinct phone numbers with a level each, through `Importer.run` into one list
+of a PostgreSQL that `start_server` started, on two shared cores, with `statement_seconds=1800`: all rows taken in 483 s,
+and the importing process never held more than 48 MB (45 MB before it began).
 """
 
 from __future__ import annotations

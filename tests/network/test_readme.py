@@ -84,7 +84,7 @@ def is_running(pid: int) -> bool:
     # One that has ended and is not waited for yet has ended.
     with suppress(OSError):
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    return not stat.parent.parent.exists() or stat.exists()
+    return True
 
 
 class Shell:
