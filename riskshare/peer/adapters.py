@@ -80,7 +80,10 @@ class TrustState:
     async def save_trusted(self, row: TrustedRow) -> bool:
         """Swap a row for a newer one, if nobody else did."""
         place = (row.owner, row.list_name)
-        saved = await self._trust.save_trusted(row.owner, row.list_name, row.state, self._rows.get(place), self._now())
+        former = self._rows.get(place)
+        if row.revision != (former.revision if former else 0) + 1:
+            return False
+        saved = await self._trust.save_trusted(row.owner, row.list_name, row.state, former, self._now())
         if saved is None:
             return False
         self._rows[place] = saved

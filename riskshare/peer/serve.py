@@ -7,17 +7,19 @@ starts a worker that died again, after a pause, and passes SIGTERM and SIGINT on
 
 from __future__ import annotations
 
-import asyncio
 import math
 import multiprocessing
 import signal
 import sys
 import time
+from collections.abc import Coroutine
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
+
+import uvloop
 
 from riskshare.config import Config
 from riskshare.errors import ConfigError, RiskshareError
@@ -30,6 +32,19 @@ LONGEST_PAUSE: Final = 30.0
 STEADY_SECONDS: Final = 10.0
 """A worker that has run for so long has started well."""
 
+SWITCH_SECONDS: Final = 20e-6
+"""How long a thread that wants the interpreter's lock waits before it asks for it (Python's default is 5 ms).
+
+A thread that multiplies needs the lock for a microsecond between two multiplications. While the event loop held it
+for milliseconds, both cores stood still: measured, an owner evaluates a fifth to a third more with this setting.
+"""
+
+
+def run_loop(running: Coroutine[Any, Any, None]) -> None:
+    """Run the peer to its end."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    uvloop.run(running)
+
 
 def serve(config_file: Path, workers: int = 1) -> None:
     """Run the peer of a configuration until SIGTERM or SIGINT. Blocks.
@@ -41,7 +56,7 @@ def serve(config_file: Path, workers: int = 1) -> None:
     config = Config.load(config_file)
     configure(config.log.level, config.log.format)
     if workers == 1:
-        asyncio.run(_run(config, 1))
+        run_loop(_run(config, 1))
         return
     if any(port == 0 for port in (config.listen.peers.port, config.listen.clients.port, config.listen.operations.port)):
         raise ConfigError("Several workers share their ports, so none of them may be 0 in the configuration.")
@@ -62,7 +77,7 @@ def _work(config_file: Path, workers: int) -> None:
     config = Config.load(config_file)
     configure(config.log.level, config.log.format)
     try:
-        asyncio.run(_run(config, workers, multiprocessing.parent_process()))
+        run_loop(_run(config, workers, multiprocessing.parent_process()))
     except RiskshareError as error:
         get_log().error("worker_failed", code=error.code, detail=error.message)
         sys.exit(1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import struct
 from collections.abc import Sequence
 from typing import Final
 
@@ -73,17 +74,16 @@ def build_rows(list_name: str, key: SecretKey, rows: Sequence[PlainRow]) -> list
     name = list_name.encode()
     for_label, for_key = b"riskshare/v1/label/" + name, b"riskshare/v1/record/" + name
     associated = length_prefixed(name, bytes(LABEL_BYTES))[:-LABEL_BYTES]
-    padded = {record: pad(record, PAD_BYTES) for record in {record for _, record in rows}}
-    nonces = secrets.token_bytes(NONCE_BYTES * len(rows))
+    nonces = iter(struct.unpack(f"{NONCE_BYTES}s" * len(rows), secrets.token_bytes(NONCE_BYTES * len(rows))))
     hashed = hashlib.sha256
+    last = padded = b""  # neighbours mostly have the same record
     built: list[SealedRow] = []
-    place = 0
-    for token, (_, record) in zip(tokens(key, [value for value, _ in rows]), rows, strict=True):
+    for token, nonce, (_, record) in zip(tokens(key, [value for value, _ in rows]), nonces, rows, strict=True):
+        if record != last:
+            last, padded = record, pad(record, PAD_BYTES)
         inner, outer = token.translate(_INNER), token.translate(_OUTER)
         label = hashed(outer + hashed(inner + for_label).digest()).digest()[:LABEL_BYTES]
         record_key = hashed(outer + hashed(inner + for_key).digest()).digest()
-        nonce = nonces[place : place + NONCE_BYTES]
-        place += NONCE_BYTES
-        built.append((label, nonce + AESGCM(record_key).encrypt(nonce, padded[record], associated + label)))
+        built.append((label, nonce + AESGCM(record_key).encrypt(nonce, padded, associated + label)))
     built.sort()
     return built

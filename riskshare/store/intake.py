@@ -6,8 +6,10 @@ Rows go by COPY into a temporary table, so memory stays flat and nothing is lock
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from riskshare.errors import StoreError
@@ -122,10 +124,11 @@ async def importing(target: Target, list_id: int) -> AsyncIterator[Import]:
         StoreError: PostgreSQL is away or refuses.
 
     """
-    connection = await target.connect(
-        statement_timeout=str(round(STATEMENT_SECONDS * 1000)),
-        idle_in_transaction_session_timeout=str(IDLE_SECONDS * 1000),
-    )
+    # Every statement of an import may be long, those of the commit too: the client's own bound must not be shorter.
+    patient = replace(target, statement_seconds=STATEMENT_SECONDS)
+    with guarded():
+        async with asyncio.timeout(target.client_timeout):
+            connection = await patient.connect(idle_in_transaction_session_timeout=str(IDLE_SECONDS * 1000))
     try:
         with guarded():
             transaction = connection.transaction()
