@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
+import pytest
+import structlog
 from hypothesis import settings
 
 # A shared machine is slow now and then: no test fails by the clock. CI tries the same examples
 # each time, so that a change is judged by itself; everybody else tries new ones.
 settings.register_profile("riskshare", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("riskshare")
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """A test that sets up the log binds it to the stream of its own capture, which is closed when it ends."""
+    root, kept = logging.getLogger(), structlog.get_config()
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.configure(**kept)
+    root.handlers[:] = handlers
+    root.setLevel(level)

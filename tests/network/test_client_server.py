@@ -71,7 +71,7 @@ async def test_an_ask_is_answered_and_the_owner_knows_who_asked(pair: Pair) -> N
 async def test_one_connection_serves_many_asks(pair: Pair) -> None:
     for _ in range(5):
         await pair.client.evaluate("jd", b"ask", 5.0)
-    connector = pair.client._session.connector
+    connector = pair.client._asking.connector
     assert connector is not None
     assert sum(len(idle) for idle in connector._conns.values()) == 1
 

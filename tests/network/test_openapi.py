@@ -60,7 +60,7 @@ def test_the_api_is_as_described(case: schemathesis.Case[Any], served: tuple[str
     if case.path == "/v1/checks" or "Idempotency-Key" in (case.headers or {}):
         excluded.append(negative_data_rejection)
     case.call_and_validate(
-        base_url=served[0], headers={"Authorization": f"Bearer {served[1]}"}, excluded_checks=excluded
+        base_url=served[0], headers={"Authorization": f"Bearer {served[1]}"}, excluded_checks=excluded, timeout=20
     )
 
 
