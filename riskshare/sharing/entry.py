@@ -5,7 +5,6 @@ From the 32-byte data key HKDF-SHA256 (RFC 5869) derives one key for each use, n
     riskshare/v1/entry     AES-256-GCM over identifiers; additional data: row, list, state
     riskshare/v1/handle    HMAC-SHA256 that finds an identifier's row without opening any
     riskshare/v1/epoch     AES-256-GCM over the secret OPRF keys of epochs
-    riskshare/v1/reply     AES-256-GCM over replies kept for an Idempotency-Key
 
 Every ciphertext stands behind its random nonce of 12 bytes.
 """
@@ -39,7 +38,7 @@ _IDENTIFIER: Final = "An entry's identifier"
 class DataKey:
     """The keys derived from a member's data key; none of them is in its `repr`."""
 
-    __slots__ = ("_entries", "_epochs", "_handle", "_replies", "_root")
+    __slots__ = ("_entries", "_epochs", "_handle", "_root")
 
     def __init__(self, root: bytes) -> None:
         """Derive all keys. Raises ValueError if `root` is not 32 bytes."""
@@ -49,7 +48,6 @@ class DataKey:
         self._entries = AESGCM(_derive(root, b"entry"))
         self._handle = _derive(root, b"handle")
         self._epochs = AESGCM(_derive(root, b"epoch"))
-        self._replies = AESGCM(_derive(root, b"reply"))
 
     def export(self) -> bytes:
         """The 32 root bytes, for worker processes."""
@@ -85,14 +83,6 @@ class DataKey:
     def open_epoch(self, sealed: bytes, epoch: bytes) -> SecretKey:
         """Open what `seal_epoch` sealed. Raises OpenError."""
         return SecretKey(_open(self._epochs, sealed, length_prefixed(b"epoch", epoch), "An epoch's key"))
-
-    def seal_reply(self, reply: bytes, nonce: bytes, *, api_key: str, key_digest: bytes) -> bytes:
-        """Seal the reply that is kept for an Idempotency-Key."""
-        return nonce + self._replies.encrypt(nonce, reply, length_prefixed(b"reply", api_key.encode(), key_digest))
-
-    def open_reply(self, sealed: bytes, *, api_key: str, key_digest: bytes) -> bytes:
-        """Open what `seal_reply` sealed. Raises OpenError."""
-        return _open(self._replies, sealed, length_prefixed(b"reply", api_key.encode(), key_digest), "A kept reply")
 
     def __repr__(self) -> str:
         return "DataKey()"

@@ -103,18 +103,14 @@ def test_an_epochs_key_opens_for_its_epoch_only():
             key.open_epoch(kept, epoch)
 
 
-def test_a_kept_reply_opens_for_its_request_only():
-    kept = KEY.seal_reply(b"reply", NONCE, api_key="k1", key_digest=b"d" * 32)
-    assert KEY.open_reply(kept, api_key="k1", key_digest=b"d" * 32) == b"reply"
-    for place in ({"api_key": "k2", "key_digest": b"d" * 32}, {"api_key": "k1", "key_digest": b"e" * 32}):
-        with pytest.raises(OpenError):
-            KEY.open_reply(kept, **place)
-
-
 def test_one_use_does_not_open_what_another_has_sealed():
-    reply = KEY.seal_reply(VALUE, NONCE, api_key="k1", key_digest=b"d" * 32)
+    epoch, row = b"\1" * 32, UUID(int=1)
+    sealed = KEY.seal_identifier(VALUE, NONCE, row=row, list_name="jd/fraud", state="active")
     with pytest.raises(OpenError):
-        KEY.open_epoch(reply, b"d" * 32)
+        KEY.open_epoch(sealed, epoch)
+    kept = KEY.seal_epoch(SecretKey.from_random(b"\7" * 64), NONCE, epoch)
+    with pytest.raises(OpenError):
+        KEY.open_identifier(kept, row=row, list_name="jd/fraud", state="active")
 
 
 @pytest.mark.parametrize("size", [0, 31, 33])
