@@ -1,7 +1,7 @@
 """All cores at work: threads for batches of group operations, processes for building lists.
 
-Threads serve, because libsodium's functions run without the interpreter's lock; they
-share the keys in memory. Building a list does as much in Python as in libsodium, so it
+Threads serve small batches, because libsodium's functions run without the interpreter's lock; they
+share the keys in memory. Large batches of asks go on to the processes of `crew`. Building a list does as much in Python as in libsodium, so it
 runs in processes, which get the key through a pipe.
 """
 
@@ -195,7 +195,9 @@ class _Worker(SpawnProcess):
                 sys.modules["__main__"] = main
 
 
-class _Spawn(SpawnContext):
+class Spawn(SpawnContext):
+    """Starts processes afresh, and none of them runs the program's main module."""
+
     Process = _Worker
 
 
@@ -223,7 +225,7 @@ class Processes:
         self._count = count
         self._pool = ProcessPoolExecutor(
             count,
-            mp_context=_Spawn(),
+            mp_context=Spawn(),
             initializer=_start_worker,
             initargs=(setup, secrets),
         )

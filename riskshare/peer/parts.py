@@ -15,6 +15,7 @@ from riskshare.api_models import ListModel
 from riskshare.client import PeerClient
 from riskshare.config import Config
 from riskshare.cores import Threads
+from riskshare.crew import Crew
 from riskshare.ledger.receipt import KeptReceipt, UnansweredAsk
 from riskshare.membership import oprf
 from riskshare.membership.group import is_element
@@ -23,7 +24,7 @@ from riskshare.peer.adapters import MirrorSource, TrustState, Watch
 from riskshare.peer.directory import Directory
 from riskshare.peer.opening import Member, now
 from riskshare.query.adopt import Adopter
-from riskshare.query.answer import Answerer, Clock
+from riskshare.query.answer import SMALL, Answerer, Clock
 from riskshare.query.ask import Asker
 from riskshare.query.check import Checker
 from riskshare.query.holdings import Holdings
@@ -52,6 +53,7 @@ class Shared:
     metrics: Metrics
     client: PeerClient
     threads: Threads
+    crew: Crew
     workers: int
 
     @property
@@ -139,6 +141,8 @@ def owner_half(shared: Shared) -> OwnerHalf:
     commits = OwnerCommits(store, watch=partial(shared.metrics.committed, "owner"))
 
     async def evaluate(key: oprf.SecretKey, elements: bytes) -> bytes:
+        if len(elements) > SMALL * ELEMENT_BYTES:
+            return await shared.crew.spread(key.export(), elements, ELEMENT_BYTES)
         return await shared.threads.spread(partial(oprf.evaluate_many, key), elements, ELEMENT_BYTES)
 
     answerer = Answerer(

@@ -20,9 +20,11 @@ from typing import Final
 from riskshare.client import NOT_MODIFIED, PeerClient
 from riskshare.config import Config
 from riskshare.cores import Threads
+from riskshare.crew import Crew
 from riskshare.errors import ConfigError, DiskError, RegistryError, RiskshareError, SegmentError
 from riskshare.governance import HISTORY, load_registry
 from riskshare.logs import get_log
+from riskshare.membership import oprf
 from riskshare.metrics import Metrics
 from riskshare.peer.adapters import PeerPublications, ReceiptPages, Registries
 from riskshare.peer.chores import Chore, Chores
@@ -128,6 +130,8 @@ class Peer:
         directory = Directory(member.name, member.registry, now)
         threads = Threads()
         self._stack.callback(threads.close)
+        crew = Crew(oprf.evaluate_exported)
+        self._stack.callback(crew.close)
         metrics = Metrics()
         client = PeerClient(
             registries=directory,
@@ -137,7 +141,7 @@ class Peer:
             metrics=metrics,
         )
         self._stack.push_async_callback(client.close)
-        self.shared = Shared(member, store, directory, metrics, client, threads, self._workers)
+        self.shared = Shared(member, store, directory, metrics, client, threads, crew, self._workers)
         self.owner = owner_half(self.shared)
         self._stack.push_async_callback(self.owner.commits.close)
         self.querier = querier_half(self.shared, self.owner)
