@@ -15,7 +15,8 @@ never holds an identifier, a key, a token or anything else that a client sent.
     ├── TrustError                 a signed statement or a file that must not be believed
     │   ├── RegistryError          the network's registry
     │   ├── SnapshotError          catalogue, epoch, snapshot (the owner is to blame)
-    │   └── SegmentError           a segment file: truncated, altered, malformed
+    │   ├── SegmentError           a segment file: truncated, altered, malformed
+    │   └── LedgerError            a member's log: checkpoint, cosignature, proof, tile
     ├── PeerError                  another member's peer (it, or the way to it, is to blame)
     │   ├── PeerDown               no connection
     │   ├── PeerLate               no answer within the deadline
@@ -174,6 +175,16 @@ class SegmentError(TrustError):
     """A segment file is truncated, altered or malformed."""
 
     code = "segment"
+
+
+class LedgerError(TrustError):
+    """A part of a member's log that does not hold: whoever made or serves it is to blame.
+
+    Codes: `bad_signature`, `duplicate_signature`, `unknown_log`, `not_final`, `wrong_inclusion`,
+    `wrong_consistency`, `wrong_tile`, `wrong_bundle`, `wrong_tree`, `wrong_entry`, `witness_garbage`.
+    """
+
+    code = "ledger"
 
 
 class PeerError(RiskshareError):
