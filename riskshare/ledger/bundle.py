@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from riskshare.errors import LedgerError
 from riskshare.ledger.leaf import ENTRY_BYTES
-from riskshare.ledger.tile import WIDTH, Bundle, bundles_between
+from riskshare.ledger.tile import WIDTH, Bundle, bundles_between, prefix
 
 _PREFIX = ENTRY_BYTES.to_bytes(2, "big")
 _STEP = len(_PREFIX) + ENTRY_BYTES
@@ -34,10 +34,8 @@ def decode_entries(bundle: Bundle, data: bytes) -> tuple[bytes, ...]:
         LedgerError: code `wrong_bundle`; it names the bundle and the first entry that is malformed.
 
     """
-    if len(data) != bundle.width * _STEP:
-        raise LedgerError(
-            f"{bundle.path} has {len(data)} bytes and should have {bundle.width * _STEP}.", code="wrong_bundle"
-        )
+    if len(data) != bundle.length:
+        raise LedgerError(f"{bundle.path} has {len(data)} bytes and should have {bundle.length}.", code="wrong_bundle")
     for position in range(bundle.width):
         if data[position * _STEP : position * _STEP + 2] != _PREFIX:
             raise LedgerError(
@@ -61,6 +59,6 @@ def grow_bundles(size: int, partial: bytes, entries: Sequence[bytes]) -> tuple[t
     data = partial + encode_entries(entries)
     first = size - size % WIDTH
     return tuple(
-        (bundle, data[(bundle.start - first) * _STEP : (bundle.start - first + bundle.width) * _STEP])
+        (bundle, prefix(bundle, data[(bundle.start - first) * _STEP :]))
         for bundle in bundles_between(size, size + len(entries))
     )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from riskshare.errors import EncodingError, LedgerError
+from riskshare.ledger.leaf import ENTRY_BYTES
 from riskshare.ledger.merkle import HASH_BYTES, parents, pieces
 from riskshare.ledger.proof import MAX_SIZE, Node
 
@@ -64,6 +65,11 @@ class Bundle:
     def is_full(self) -> bool:
         """Whether it never changes again."""
         return self.width == WIDTH
+
+    @property
+    def length(self) -> int:
+        """Its length in bytes: each entry of ours stands behind two bytes of length."""
+        return self.width * (2 + ENTRY_BYTES)
 
     @property
     def start(self) -> int:
@@ -199,6 +205,19 @@ class TileReader:
             if offset < len(heights[height]):
                 return heights[height][offset]
         raise LedgerError(f"A hash of {Tile(level, index).path} is needed and was not given.", code="wrong_tile")
+
+
+def prefix(place: Tile | Bundle, widest: bytes) -> bytes:
+    """A tile or bundle as narrow as `place` says, out of the widest that a store has there.
+
+    Raises:
+        LedgerError: code `wrong_tile` or `wrong_bundle`, what the store has is shorter.
+
+    """
+    if len(widest) < place.length:
+        code = "wrong_tile" if isinstance(place, Tile) else "wrong_bundle"
+        raise LedgerError(f"{place.path} has {len(widest)} bytes and should have {place.length}.", code=code)
+    return widest[: place.length]
 
 
 def check_length(tile: Tile, data: bytes) -> None:

@@ -32,6 +32,7 @@ from riskshare.ledger.tile import (
     edge_bundle,
     edge_tiles,
     parse_path,
+    prefix,
     tile_of,
     tiles_between,
     tiles_of,
@@ -264,6 +265,16 @@ def test_a_hash_whose_tile_was_not_given_is_not_read(tiles):
 def test_a_tile_of_another_length_is_refused(length):
     with refused("wrong_tile"):
         TileReader({Tile(0, 0, 2): bytes(length)})
+
+
+def test_a_narrow_tile_or_bundle_is_cut_out_of_the_widest():
+    for width in range(1, 257):
+        assert prefix(Tile(0, 0, width), defined(Tile(0, 0))) == defined(Tile(0, 0, width))
+        assert prefix(Bundle(0, width), encode_entries(ENTRIES[:256])) == encode_entries(ENTRIES[:width])
+    with refused("wrong_tile"):
+        prefix(Tile(0, 0, 5), defined(Tile(0, 0, 4)))
+    with refused("wrong_bundle"):
+        prefix(Bundle(0, 5), encode_entries(ENTRIES[:4]))
 
 
 # --- Appending ------------------------------------------------------------------------------------
