@@ -2,7 +2,18 @@
 
 A query leaves two things behind, durable before its answer counts: a *receipt* (both
 signed halves of the exchange, at both members) and a *sealed record* of the check (at the
-querier alone). `receipt` and `sealed` are their pure forms; `merkle` is the tree hash that
-an ask and an answer commit to their elements with. The members' append-only Merkle logs
-over them stand beside these files: `sequence`, `cosign` and `audit` come with the ledger.
+querier alone). Each becomes an entry of its member's log, which the other members cosign.
+
+    receipt, sealed     what is kept of an exchange, of a check
+    leaf                the entry: 32 bytes that commit to a statement and tell nothing of it
+    merkle, proof       the tree of RFC 6962; inclusion and consistency proofs
+    tile, bundle        the pieces in which tree and entries are stored and served
+    edge                appending, from the right edge alone
+    derivation          deriving a whole log anew from its entries
+    note, checkpoint    what a log signs, and a witness cosigns
+    addition            a witness's rule, and what a log asks and understands
+    policy              whose cosignatures make a checkpoint final
+    tlog_proof          a proof in one file, for years later
+
+These are pure; `sequence`, `cosign` and `audit` come next.
 """
