@@ -235,9 +235,14 @@ def network_policy(registry: Registry, member: str, at: datetime) -> Policy:
     slash in it but that of the quorum, so that none is `none` and none is taken.
 
     Raises:
-        RegistryError: code `no_witnesses`, fewer other members can cosign than the quorum asks.
+        RegistryError: code `unknown_member`, the registry does not name it; code `no_witnesses`, fewer other members
+            can cosign than the quorum asks.
 
     """
+    if registry.member(member) is None:
+        raise RegistryError(
+            f"Version {registry.version} of the registry has no such member. Fetch a newer one.", code="unknown_member"
+        )
     witnesses: list[PolicyWitness] = []
     groups: list[PolicyGroup] = []
     others: list[str] = []

@@ -376,6 +376,11 @@ def test_a_member_alone_has_nothing_final():
         network_policy(net.registry, "icbc", NOW)
 
 
+def test_a_stranger_has_no_policy(net):
+    with pytest.raises(RegistryError, check=lambda error: error.code == "unknown_member"):
+        network_policy(net.registry, "nobody", NOW)
+
+
 def test_a_suspended_member_is_no_witness():
     net = make_network(("icbc", "jd", "telco", "unionpay"), now=NOW)
     net.change("jd", standing="suspended")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskshare.errors import LedgerError
-from riskshare.ledger.merkle import EMPTY_ROOT, leaf_hash, root
+from riskshare.ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash, root
 from riskshare.ledger.proof import (
     MAX_SIZE,
     Node,
@@ -364,6 +364,18 @@ def test_an_inclusion_proof_needs_the_hash_of_a_leaf():
 )
 def test_the_ends_of_consistency(old, new, proof, roots, verifies):
     assert extends(old, new, proof, *roots) == verifies
+
+
+def test_a_proof_of_another_length_does_not_verify_even_for_roots_made_to_fit():
+    """Without the RFC's tests for `sn = 0`, each of these computes the very roots that it is given."""
+    h, more = TREE.leaves, bytes(32)
+    assert includes(h[1], 1, 2, (h[0],), TWO)
+    assert not includes(h[1], 0, 1, (h[0],), TWO)
+    proof = prove_consistency(3, 4, TREE.read)
+    assert extends(3, 4, proof, TREE.root(3), TREE.root(4))
+    assert not extends(3, 4, (*proof, more), node_hash(more, TREE.root(3)), node_hash(more, TREE.root(4)))
+    assert extends(1, 2, (h[1],), ONE, TWO)
+    assert not extends(1, 4, (h[1],), ONE, TWO)
 
 
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (1, 1), (-1, 1), (0, -1), (0, MAX_SIZE + 1)])
