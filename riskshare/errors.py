@@ -134,6 +134,7 @@ class AskRefused(RiskshareError):  # noqa: N818 - a refusal is an outcome of the
         "registry_mismatch": 412,
         "too_many_elements": 413,
         "quota_exhausted": 429,
+        "too_often": 429,
         "overloaded": 503,
         "store_unavailable": 503,
     }

@@ -2,7 +2,8 @@
 
 1. A batch known from this querier with the same digest gets the stored answer again, whatever
    the clock says; with another digest it is refused (409). Looking that up is the verb's part (`answer`).
-2. Network, owner, count and Merkle root are right (400); the TLS identity is the querier (403).
+2. Network, owner, count and Merkle root are right (400); the TLS identity is the querier (403). The root of an ask that
+   step 8 or 9 refuses in any case is not looked at: nobody has elements hashed that he may not have evaluated.
 3. The owner's registry is in force and as new as the ask's (412); by it, the querier is in good standing (403).
 4. The signature holds (401).
 5. The clock is within 60 seconds (412).
@@ -10,6 +11,10 @@
 7. The purpose is allowed (403).
 8. The count is within the limit (413).
 9. The elements can be elements (400), and the quota is not spent (429).
+
+What an ask costs that is refused, or that was answered before, is bounded too: the elements that were hashed for it are
+taken from the second's quota, and looking for its batch in the store from `LOOKUPS` (429 `too_often`). Such a
+refusal says nothing of the batch: the same bytes may be sent again.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from riskshare.errors import AskRefused, GroupError
 from riskshare.ledger import merkle
 from riskshare.membership.group import check_elements
 from riskshare.query.message import CLOCK_TOLERANCE_SECONDS, ELEMENT_BYTES, MAX_ELEMENTS, Ask, AskMessage
+from riskshare.query.quota import Limits, Quotas
 from riskshare.signature import verify
 from riskshare.statement import signed_bytes
 
@@ -40,12 +46,12 @@ class Asker:
 
 
 def check_form(ask: Ask, message: AskMessage, *, network: str, owner: str, asker: str) -> None:
-    """Step 2: the ask is whole, and meant for this owner.
+    """Step 2: the ask is meant for this owner and has as many elements as it says. `check_root` completes the step.
 
     `asker` is the member that the TLS connection authenticated.
 
     Raises:
-        AskRefused: `wrong_network`, `wrong_owner`, `wrong_member`, `wrong_count`, `wrong_root`.
+        AskRefused: `wrong_network`, `wrong_owner`, `wrong_member`, `wrong_count`.
 
     """
     if ask.network != network:
@@ -58,6 +64,10 @@ def check_form(ask: Ask, message: AskMessage, *, network: str, owner: str, asker
         raise AskRefused("wrong_member", "The ask names another querier than the TLS certificate belongs to.")
     if len(message.elements) != ask.count * ELEMENT_BYTES:
         raise AskRefused("wrong_count", "The elements are not count times 32 bytes.")
+
+
+def check_root(ask: Ask, message: AskMessage) -> None:
+    """Step 2: the elements are those that the ask commits to; hashes them all. Raises AskRefused `wrong_root`."""
     if merkle.root_of(message.elements) != ask.elements:
         raise AskRefused("wrong_root", "The elements do not have the Merkle root that the ask names.")
 
@@ -112,6 +122,25 @@ def check_purpose(ask: Ask, asker: Asker) -> None:
         raise AskRefused("purpose_not_allowed", "The registry does not allow this member to ask for that purpose.")
 
 
+def check_count(count: int) -> None:
+    """Step 8. Raises AskRefused `too_many_elements`."""
+    if count > MAX_ELEMENTS:
+        raise AskRefused("too_many_elements", f"An ask carries at most {MAX_ELEMENTS} elements. Split it.")
+
+
+def beyond(ask: Ask, quotas: Quotas, limits: Limits, *, now: datetime, monotonic: float) -> AskRefused | None:
+    """Steps 8 and 9, as far as they can be told before any element is hashed: the refusal to come, or None.
+
+    Codes `too_many_elements`, `quota_exhausted`. Nothing is spent.
+    """
+    try:
+        check_count(ask.count)
+        quotas.check(ask.querier, ask.epoch, ask.count, limits, now=monotonic, day=now.date())
+    except AskRefused as refusal:
+        return refusal
+    return None
+
+
 def check_elements_of(message: AskMessage, count: int) -> None:
     """Steps 8 and 9: size and encodings, before any evaluation.
 
@@ -119,8 +148,7 @@ def check_elements_of(message: AskMessage, count: int) -> None:
         AskRefused: `too_many_elements`, `bad_element`.
 
     """
-    if count > MAX_ELEMENTS:
-        raise AskRefused("too_many_elements", f"An ask carries at most {MAX_ELEMENTS} elements. Split it.")
+    check_count(count)
     try:
         check_elements(message.elements)
     except GroupError as error:

@@ -27,7 +27,7 @@ from riskshare.ledger.receipt import KeptReceipt, Receipt
 from riskshare.membership import oprf
 from riskshare.query import admission
 from riskshare.query.message import ELEMENT_BYTES, MAX_ELEMENTS, Answer, AnswerMessage, Ask, AskMessage
-from riskshare.query.quota import Limits, Quotas
+from riskshare.query.quota import LOOKUPS, Allowance, Limits, Quotas
 from riskshare.signature import SigningKey
 from riskshare.statement import SALT_BYTES, sign
 
@@ -198,6 +198,7 @@ class Answerer:
         self._random = random
         self._lanes = Lanes(lanes)
         self._lately = _Lately()
+        self._lookups = Allowance(LOOKUPS)
         self._running: dict[Place, tuple[bytes, asyncio.Future[KeptReceipt]]] = {}
         self._fetching = asyncio.Lock()
         self._no_fetch_before = -math.inf
@@ -229,6 +230,23 @@ class Answerer:
         """Steps 2 to 9 of admission, but for the quota."""
         now = self._clock.now()
         admission.check_form(ask, message, network=self._members.network, owner=self._owner, asker=tls_member)
+        limits, monotonic = self._members.limits(ask.querier), self._clock.monotonic()
+        beyond = admission.beyond(ask, self._quotas, limits, now=now, monotonic=monotonic)
+        try:
+            if beyond is None:
+                admission.check_root(ask, message)
+            key = await self._admit_member(ask, message, now)
+            admission.check_elements_of(message, ask.count)
+            if beyond is not None:
+                raise beyond
+        except AskRefused:
+            if beyond is None:
+                self._quotas.waste(ask.querier, ask.count)
+            raise
+        return key
+
+    async def _admit_member(self, ask: Ask, message: AskMessage, now: datetime) -> oprf.SecretKey:
+        """Steps 3 to 7."""
         if ask.registry > self._members.version():
             await self._catch_up(ask.registry)
         admission.check_registry(ask, self._members.version(), expired=self._members.expired(now))
@@ -240,7 +258,6 @@ class Answerer:
         if key is None:
             raise admission.unknown_epoch()
         admission.check_purpose(ask, asker)
-        admission.check_elements_of(message, ask.count)
         return key
 
     async def _catch_up(self, version: int) -> None:
@@ -261,13 +278,17 @@ class Answerer:
         """Join the exchange of this batch if it is at work already; else take it from the store, or do it."""
         place, digest = (ask.querier, ask.batch), sha256(message.ask)
         if (running := self._running.get(place)) is not None:
+            self._quotas.waste(ask.querier, ask.count)
             if running[0] != digest:
                 raise _conflict()
             return await asyncio.shield(running[1])
         outcome: asyncio.Future[KeptReceipt] = asyncio.get_running_loop().create_future()
         self._running[place] = digest, outcome
         try:
-            kept = await self._known(ask, digest) if place in self._lately else None
+            kept = None
+            if place in self._lately:
+                self._quotas.waste(ask.querier, ask.count)
+                kept = await self._known(ask, digest)
             if kept is None:
                 kept = await self._exchange(ask, message, digest, key)
         except BaseException as error:
@@ -342,6 +363,7 @@ class Answerer:
 
     async def _known(self, ask: Ask, digest: bytes) -> KeptReceipt | None:
         """The receipt of a batch that was answered before; pays for it if its quota was given back."""
+        self._lookups.take(ask.querier, now=self._clock.monotonic())
         try:
             stored = await self._receipts.find(ask.querier, ask.batch)
         except StoreError as error:
@@ -356,7 +378,7 @@ class Answerer:
         A refusal tells the querier that no receipt of the batch is kept here. Where the store cannot say so,
         neither does the refusal: it is `store_unavailable`.
         """
-        if ask.querier != asker or refusal.code == "batch_conflict":
+        if ask.querier != asker or refusal.code in {"batch_conflict", "too_often"}:
             raise refusal
         stored = await self._known(ask, sha256(message.ask))
         if stored is None:

@@ -17,6 +17,21 @@ SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """So many things a second, and at most `depth` saved up."""
+
+    per_second: float
+    depth: float
+
+
+LOOKUPS = Rate(per_second=50, depth=500)
+"""Searches of the store for asks that are refused or were answered before, for each member at each process."""
+
+PAGES = Rate(per_second=5, depth=150)
+"""Pages of receipts, for each member at each process: one adoption's round of 30 seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """One member's quotas in elements; None is no limit, 0 is nothing at all."""
 
@@ -65,24 +80,38 @@ class Quotas:
             AskRefused: `quota_exhausted`, with the seconds after which to try again.
 
         """
+        self.check(member, epoch, count, limits, now=now, day=day)
+        self.account(member, epoch, count, day=day)
+
+    def check(self, member: str, epoch: bytes, count: int, limits: Limits, *, now: float, day: date) -> None:
+        """Refuse what `take` would refuse now; spend nothing.
+
+        Raises:
+            AskRefused: `quota_exhausted`, with the seconds after which to try again.
+
+        """
         rate = limits.per_second * self._share
         if rate <= 0:
             raise _exhausted("each second", SECONDS_PER_DAY / 24)
         bucket = self._buckets.get(member)
         if bucket is None:
             bucket = self._buckets[member] = _Bucket(rate, now)
-        tokens = min(rate, bucket.tokens + max(0.0, now - bucket.at) * rate)
+        bucket.tokens = min(rate, bucket.tokens + max(0.0, now - bucket.at) * rate)
+        bucket.at = max(bucket.at, now)
         # A batch larger than one second's quota may go when the bucket is full, and leaves it in debt:
         # otherwise a member whose quota is below the batch limit could never send a full batch.
         needed = min(float(count), rate)
-        if tokens < needed:
-            raise _exhausted("this second", (needed - tokens) / rate)
+        if bucket.tokens < needed:
+            raise _exhausted("this second", (needed - bucket.tokens) / rate)
         if self._today(day).get(member, 0) + count > limits.per_day:
             raise _exhausted("today", SECONDS_PER_DAY / 24)
         if limits.per_epoch is not None and self._epochs.get((member, epoch), 0) + count > limits.per_epoch:
             raise _exhausted("this key epoch", SECONDS_PER_DAY)
-        bucket.tokens, bucket.at = tokens, now
-        self.account(member, epoch, count, day=day)
+
+    def waste(self, member: str, count: int) -> None:
+        """Spend `count` elements of the second alone: they were hashed in vain."""
+        if member in self._buckets:
+            self._buckets[member].tokens -= count
 
     def account(self, member: str, epoch: bytes, count: int, *, day: date) -> None:
         """Spend without asking: an evaluation that was given back stands in a receipt after all."""
@@ -107,6 +136,31 @@ class Quotas:
             self._days = {other: kept for other, kept in self._days.items() if abs((other - day).days) <= 1}
             sums = self._days[day] = {}
         return sums
+
+
+class Allowance:
+    """How much of one kind of work each member may cause, whether or not anything comes of it."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._buckets: dict[str, _Bucket] = {}
+
+    def take(self, member: str, *, now: float) -> None:
+        """Take one of the member's; `now` is a monotonic clock in seconds.
+
+        Raises:
+            AskRefused: `too_often`, with the seconds after which to try again.
+
+        """
+        bucket = self._buckets.setdefault(member, _Bucket(self._rate.depth, now))
+        tokens = min(self._rate.depth, bucket.tokens + max(0.0, now - bucket.at) * self._rate.per_second)
+        if tokens < 1:
+            raise AskRefused(
+                "too_often",
+                "Too many of this member's requests were refused, or repeat what was answered before. Ask again later.",
+                retry_after=(1 - tokens) / self._rate.per_second,
+            )
+        bucket.tokens, bucket.at = tokens - 1, now
 
 
 def _exhausted(span: str, seconds: float) -> AskRefused:

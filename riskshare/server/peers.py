@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -40,6 +40,7 @@ from riskshare.query.message import (
     SNAPSHOT,
     SNAPSHOT_VERSION,
 )
+from riskshare.query.quota import PAGES, Allowance
 from riskshare.query.receipt_page import MAX_PAGE, write_page
 from riskshare.server.gate import Gate, Registries
 from riskshare.server.observing import Observer
@@ -47,6 +48,9 @@ from riskshare.server.observing import Observer
 CBOR: Final = "application/cbor"
 MAX_WAIT: Final = 20
 """Longest time that a poll is held, in seconds."""
+
+PAGES_AT_ONCE: Final = 2
+"""Pages of receipts that are read at once: one may hold some 25 MB for a moment."""
 
 _CBOR_HEADERS: Final = {"Content-Type": CBOR}
 _IMMUTABLE: Final = "private, max-age=31536000, immutable"
@@ -120,6 +124,8 @@ class _Peers:
         self._registries = registries
         self._metrics = metrics
         self._closing = asyncio.Event()
+        self._pages = Allowance(PAGES)
+        self._reading = asyncio.Semaphore(PAGES_AT_ONCE)
 
     async def closing(self, _app: web.Application) -> None:
         """Let go of the polls that are held."""
@@ -201,8 +207,11 @@ class _Peers:
             since = parse_time(request.query.get("since"))
         except EncodingError as error:
             raise InputError("The query since is a time such as 2026-01-31T23:59:59.000Z.") from error
-        page = await self._receipts.page(reader, since, _number(request, "after"), MAX_PAGE)
-        return web.Response(body=write_page(page), headers=_CBOR_HEADERS)
+        after = _number(request, "after")
+        self._pages.take(reader, now=monotonic())
+        async with self._reading:
+            page = write_page(await self._receipts.page(reader, since, after, MAX_PAGE))
+        return web.Response(body=page, headers=_CBOR_HEADERS)
 
     async def registry(self, request: web.Request) -> web.Response:
         self._gate.member(request)

@@ -19,7 +19,7 @@ from riskshare.membership.group import GENERATOR, is_element
 from riskshare.query import answer as answer_module
 from riskshare.query.answer import MOST_WAITING, SMALL, Lanes
 from riskshare.query.message import MAX_ELEMENTS, Answer, AnswerMessage, AskMessage
-from riskshare.query.quota import Limits
+from riskshare.query.quota import LOOKUPS, Limits
 from riskshare.signature import SigningKey, verify
 from riskshare.statement import signed_bytes
 from tests.simulator.query import NETWORK, Clock, SimulatedOwner, ask_body, element, identity, make_ask
@@ -138,6 +138,9 @@ WRONGS = [
 ]
 """Everything that can be wrong with an ask, in the order of admission."""
 
+UNHASHED = {"too_many_elements", "quota_exhausted"}
+"""An ask that is wrong in one of these has its elements not hashed, and so its root not looked at."""
+
 CODES = {"expired": "registry_mismatch", "standing": "wrong_member"}
 
 
@@ -171,7 +174,8 @@ async def test_each_wrong_by_itself(owner, wrong):
 def test_an_ask_that_is_wrong_in_several_ways_gets_the_first_code(wrongs):
     async def refuse():
         owner = SimulatedOwner("jd", Clock())
-        first = next(name for name, _ in WRONGS if name in wrongs)
+        seen = wrongs - {"wrong_root"} if wrongs & UNHASHED else wrongs
+        first = next(name for name, _ in WRONGS if name in seen)
         await refused(owner, spoilt(owner, wrongs), CODES.get(first, first))
         assert owner.evaluated == []
 
@@ -222,6 +226,115 @@ async def test_quota_at_below_and_above(owner):
     assert refusal.retry_after == pytest.approx(1 / 3)
     owner.clock.wait(1)
     await answered(owner, ask_body(make_ask(owner, elements), elements))
+
+
+# --- what is refused, or answered again, costs its sender something ----------------------
+
+
+class Hashed:
+    """Counts the elements that an owner hashes."""
+
+    def __init__(self, monkeypatch):
+        self.count = 0
+        self._hash = merkle.root_of
+        monkeypatch.setattr(merkle, "root_of", self)
+
+    def __call__(self, elements, *size):
+        self.count += len(elements) // 32
+        return self._hash(elements, *size)
+
+
+BEYOND = {
+    "no quota": (3, Limits(0, 0)),
+    "a second without": (3, Limits(0, 100)),
+    "a day without": (3, Limits(100, 2)),
+    "an epoch without": (3, Limits(100, 100, 2)),
+    "one element too many": (MAX_ELEMENTS + 1, Limits(10**6, 10**6)),
+    "twice as many elements": (2 * MAX_ELEMENTS, Limits(10**6, 10**6)),
+}
+
+
+@pytest.mark.parametrize(("count", "limits"), BEYOND.values(), ids=BEYOND)
+async def test_nothing_is_hashed_that_will_not_be_evaluated(owner, count, limits, monkeypatch):
+    owner.registry.quotas["icbc"] = limits
+    elements = GENERATOR * count
+    body = ask_body(make_ask(owner, elements), elements)
+    hashed = Hashed(monkeypatch)
+    code = "too_many_elements" if count > MAX_ELEMENTS else "quota_exhausted"
+    for _ in range(3):
+        await refused(owner, body, code)
+    assert hashed.count == 0
+
+
+@pytest.mark.parametrize("wrong", [name for name, _ in WRONGS if name not in UNHASHED])
+async def test_a_member_has_no_more_hashed_in_vain_than_its_quota_lets_it_have_evaluated(owner, wrong, monkeypatch):
+    owner.registry.quotas["icbc"] = Limits(100, 10**6)
+    body = spoilt(owner, {wrong})
+    for _ in range(50):
+        await refused(owner, body, CODES.get(wrong, wrong))
+    hashed = Hashed(monkeypatch)
+    for _ in range(50):
+        with pytest.raises(AskRefused):
+            await owner.answerer.answer(body, "icbc")
+    cheap = wrong in {"wrong_network", "wrong_owner", "wrong_member", "wrong_count"}
+    assert hashed.count == 0
+    assert cheap or 0 < owner.quotas._buckets["icbc"].tokens + 100 <= 100
+    owner.clock.wait(1)
+    elements = elements_of(owner, 2)
+    if wrong not in {"expired", "standing"}:
+        await answered(owner, ask_body(make_ask(owner, elements), elements))
+
+
+async def test_a_batch_sent_again_and_again_is_hashed_as_often_as_the_quota_allows(owner, monkeypatch):
+    owner.registry.quotas["icbc"] = Limits(10, 10**6)
+    elements = elements_of(owner, 5)
+    body = ask_body(make_ask(owner, elements), elements)
+    first = await owner.answerer.answer(body, "icbc")
+    hashed = Hashed(monkeypatch)
+    for _ in range(20):
+        assert await owner.answerer.answer(body, "icbc") == first
+    assert hashed.count == 5
+    assert owner.evaluated == [5]
+
+
+async def test_a_member_that_is_refused_too_often_is_looked_up_no_more(owner):
+    body = spoilt(owner, {"clock_off"})
+    for _ in range(int(LOOKUPS.depth)):
+        await refused(owner, body, "clock_off")
+    finds = owner.receipts.finds
+    error = await refused(owner, body, "too_often")
+    assert (error.status, owner.receipts.finds) == (429, finds)
+    assert 0 < error.retry_after <= 1 / LOOKUPS.per_second
+    owner.clock.wait(1.01 * error.retry_after)
+    await refused(owner, body, "clock_off")
+    await refused(owner, body, "too_often")
+
+
+async def test_a_member_that_repeats_itself_too_often_is_looked_up_no_more(owner):
+    elements = elements_of(owner, 1)
+    body = ask_body(make_ask(owner, elements), elements)
+    first = await owner.answerer.answer(body, "icbc")
+    for _ in range(int(LOOKUPS.depth)):
+        assert await owner.answerer.answer(body, "icbc") == first
+    finds = owner.receipts.finds
+    await refused(owner, body, "too_often")
+    assert owner.receipts.finds == finds
+    owner.clock.wait(1)
+    assert await owner.answerer.answer(body, "icbc") == first
+
+
+async def test_who_is_refused_too_often_is_answered_all_the_same_and_harms_nobody_else(owner):
+    owner.registry.admit("unionpay")
+    bad = spoilt(owner, {"clock_off"})
+    for _ in range(2 * int(LOOKUPS.depth)):
+        with pytest.raises(AskRefused):
+            await owner.answerer.answer(bad, "icbc")
+    elements = elements_of(owner, 2)
+    for querier in ("icbc", "unionpay"):
+        ask = make_ask(owner, elements, querier=querier)
+        await answered(owner, ask_body(ask, elements), asker=querier)
+    theirs = make_ask(owner, elements, querier="unionpay", purpose="gossip")
+    await refused(owner, ask_body(theirs, elements), "purpose_not_allowed", asker="unionpay")
 
 
 # --- a newer registry -------------------------------------------------------------------

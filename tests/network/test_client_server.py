@@ -21,14 +21,17 @@ from riskshare.errors import AskRefused, ConfigError, PeerDown, PeerGarbage, Pee
 from riskshare.keyterm import KeyTerm
 from riskshare.metrics import Metrics
 from riskshare.query.message import EVALUATE, MAX_ANSWER_BYTES, MAX_ASK_BYTES
+from riskshare.query.quota import PAGES
 from riskshare.registry import TlsKey, admit_members, read_request
 from riskshare.server.listen import listen
 from riskshare.server.operations import operations_application
+from riskshare.server.peers import PAGES_AT_ONCE
 from riskshare.tls import peer_server_context
 from tests.simulator.listening import (
     Echo,
     Pair,
     View,
+    now,
     peer_pair,
     response,
     says,
@@ -238,6 +241,45 @@ async def test_a_mistake_of_the_owner_is_a_refusal_that_tells_nothing(pair: Pair
     with pytest.raises(PeerRefused) as caught:
         await pair.client.evaluate("jd", b"ask", 5.0)
     assert (caught.value.status, caught.value.remote_code) == (500, "internal")
+
+
+async def test_receipts_are_read_as_fast_as_an_adoption_needs_and_no_faster(pair: Pair) -> None:
+    for _ in range(int(PAGES.depth)):
+        assert await pair.client.receipts("jd", now()) == []
+
+    async def read_on() -> None:
+        for _ in range(int(PAGES.depth)):
+            await pair.client.receipts("jd", now())
+
+    with pytest.raises(PeerRefused) as caught:
+        await read_on()
+    assert (caught.value.remote_code, caught.value.status, caught.value.retry_after) == ("too_often", 429, 1)
+    async with pair.as_member(pair.network.members["unionpay"], pair.view) as other:
+        assert await other.receipts("jd", now()) == []
+    assert await pair.client.evaluate("jd", b"an ask", 5) == b"an ask"
+
+
+async def test_few_pages_of_receipts_are_read_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, most, go = 0, 0, asyncio.Event()
+    full = asyncio.Event()
+
+    async def page(*_: object) -> list[object]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        if running == PAGES_AT_ONCE:
+            full.set()
+        await go.wait()
+        running -= 1
+        return []
+
+    monkeypatch.setattr(pair.shelf, "page", page)
+    pages = [asyncio.create_task(pair.client.receipts("jd", now())) for _ in range(20)]
+    await full.wait()
+    assert await pair.client.evaluate("jd", b"an ask", 5) == b"an ask"
+    go.set()
+    assert await asyncio.gather(*pages) == [[]] * 20
+    assert most == PAGES_AT_ONCE
 
 
 async def test_a_body_beyond_the_limit_has_too_many_elements(pair: Pair) -> None:

@@ -16,19 +16,22 @@ from riskshare.membership.group import GENERATOR
 from riskshare.query.admission import (
     Asker,
     bad_element,
+    beyond,
     check_clock,
     check_elements_of,
     check_form,
     check_member,
     check_purpose,
     check_registry,
+    check_root,
     check_signature,
     unknown_epoch,
 )
 from riskshare.query.message import CLOCK_TOLERANCE_SECONDS, MAX_ELEMENTS, AskMessage
+from riskshare.query.quota import Limits, Quotas
 from riskshare.signature import SigningKey
 from riskshare.statement import signed_bytes
-from tests.simulator.query import NETWORK, START, Clock, SimulatedOwner, ask_body, identity, make_ask
+from tests.simulator.query import NETWORK, PLENTY, START, Clock, SimulatedOwner, ask_body, identity, make_ask
 
 OWNER = SimulatedOwner("jd", Clock())
 ELEMENTS = GENERATOR * 3
@@ -45,6 +48,7 @@ def refusal(code, status, check, *arguments, **named):
 
 def form(ask, message=MESSAGE, *, network=NETWORK, owner="jd", asker="icbc"):
     check_form(ask, message, network=network, owner=owner, asker=asker)
+    check_root(ask, message)
 
 
 def test_a_whole_ask_has_its_form():
@@ -146,10 +150,43 @@ def test_purposes():
     refusal("purpose_not_allowed", 403, check_purpose, ASK, replace(ASKER, purposes=frozenset()))
 
 
+def beyond_of(count, limits=PLENTY, quotas=None, *, monotonic=0.0):
+    found = beyond(replace(ASK, count=count), quotas or Quotas(), limits, now=START, monotonic=monotonic)
+    return None if found is None else (found.code, found.status)
+
+
 def test_as_many_elements_as_allowed_and_one_more():
-    check_elements_of(AskMessage(b"", b"", GENERATOR * MAX_ELEMENTS), MAX_ELEMENTS)
-    more = AskMessage(b"", b"", GENERATOR * (MAX_ELEMENTS + 1))
-    refusal("too_many_elements", 413, check_elements_of, more, MAX_ELEMENTS + 1)
+    assert beyond_of(MAX_ELEMENTS) is None
+    assert beyond_of(MAX_ELEMENTS + 1) == ("too_many_elements", 413)
+    assert beyond_of(MAX_ELEMENTS + 1, Limits(0, 0)) == ("too_many_elements", 413)
+    assert beyond_of(2**53 - 1) == ("too_many_elements", 413)
+
+
+@pytest.mark.parametrize("limits", [Limits(0, 100), Limits(100, 0), Limits(100, 100, 0), Limits(100, 2)])
+def test_a_quota_that_will_not_do_is_told_beforehand(limits):
+    assert beyond_of(3, limits) == ("quota_exhausted", 429)
+
+
+def test_telling_beforehand_spends_nothing():
+    quotas = Quotas()
+    assert {beyond_of(3, Limits(3, 3, 3), quotas) for _ in range(5)} == {None}
+    quotas.take("icbc", ASK.epoch, 3, Limits(3, 3, 3), now=0.0, day=START.date())
+    assert beyond_of(1, Limits(3, 3, 3), quotas) == ("quota_exhausted", 429)
+
+
+@given(st.integers(1, 2 * MAX_ELEMENTS), st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
+def test_what_is_told_beforehand_is_what_taking_says(count, rate, day, epoch):
+    limits, quotas = Limits(rate, day, epoch), Quotas()
+    told = beyond_of(count, limits, quotas)
+    if count > MAX_ELEMENTS:
+        assert told == ("too_many_elements", 413)
+        return
+    taken = None
+    try:
+        quotas.take("icbc", ASK.epoch, count, limits, now=0.0, day=START.date())
+    except AskRefused as refused:
+        taken = refused.code, refused.status
+    assert told == taken
 
 
 P = 2**255 - 19
@@ -169,6 +206,12 @@ def test_encodings_that_can_be_no_element(bad, place):
     elements = [GENERATOR] * 3
     elements[place] = bad
     refusal("bad_element", 400, check_elements_of, AskMessage(b"", b"", b"".join(elements)), 3)
+
+
+def test_elements_of_as_many_as_allowed_and_one_more():
+    check_elements_of(AskMessage(b"", b"", GENERATOR * MAX_ELEMENTS), MAX_ELEMENTS)
+    more = AskMessage(b"", b"", GENERATOR * (MAX_ELEMENTS + 1))
+    refusal("too_many_elements", 413, check_elements_of, more, MAX_ELEMENTS + 1)
 
 
 def test_the_refusals_that_the_verb_raises():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskshare.errors import AskRefused
-from riskshare.query.quota import Limits, Quotas
+from riskshare.query.quota import LOOKUPS, PAGES, Allowance, Limits, Quotas, Rate
 
 DAY = date(2026, 11, 22)
 EPOCH, OTHER = b"e" * 32, b"f" * 32
@@ -224,3 +224,104 @@ def test_no_history_gets_more_than_its_quotas(history, rate, per_day):
             spent += count
         assert spent <= per_day
         assert spent <= rate * (now + 1) + 50
+
+
+def test_what_is_wasted_is_missing_in_the_second_alone():
+    quotas, limits = Quotas(), Limits(10, 10, 10)
+    quotas.check("icbc", EPOCH, 10, limits, now=0.0, day=DAY)
+    quotas.waste("icbc", 25)
+    refused(quotas, 1, limits)
+    refused(quotas, 10, limits, now=2.4)
+    take(quotas, 10, limits, now=2.5)
+
+
+def test_what_was_wasted_after_a_rest_is_not_forgiven():
+    quotas, limits = Quotas(), Limits(10, 1000)
+    take(quotas, 1, limits)
+    quotas.check("icbc", EPOCH, 1, limits, now=100.0, day=DAY)
+    quotas.waste("icbc", 10)
+    refused(quotas, 1, limits, now=100.0)
+
+
+def test_a_stranger_wastes_nothing():
+    quotas = Quotas()
+    quotas.waste("icbc", 10**9)
+    take(quotas, 10, Limits(10, 10))
+
+
+@given(steps, st.integers(1, 20), st.integers(1, 60), st.none() | st.integers(1, 60))
+def test_check_says_what_take_does(history, rate, per_day, per_epoch):
+    quotas, limits, now = Quotas(), Limits(rate, per_day, per_epoch), 0.0
+    for count, pause, waste in history:
+        now += pause
+        told = taken = None
+        try:
+            quotas.check("icbc", EPOCH, count, limits, now=now, day=DAY)
+        except AskRefused as error:
+            told = error
+        try:
+            take(quotas, count, limits, now=now)
+        except AskRefused as error:
+            taken = error
+        assert (told is None) == (taken is None)
+        assert told is None or (told.message, told.retry_after) == (taken.message, taken.retry_after)
+        if waste:
+            quotas.waste("icbc", count)
+
+
+# -- allowances ---------------------------------------------------------------------------------------------------
+
+
+def too_often(allowance, *, now=0.0, member="icbc"):
+    with pytest.raises(AskRefused) as caught:
+        allowance.take(member, now=now)
+    assert (caught.value.code, caught.value.status) == ("too_often", 429)
+    assert caught.value.retry_after > 0
+    return caught.value.retry_after
+
+
+def test_an_allowance_at_below_and_above_its_depth():
+    allowance = Allowance(Rate(2, 5))
+    for _ in range(5):
+        allowance.take("icbc", now=7.0)
+    assert too_often(allowance, now=7.0) == pytest.approx(0.5)
+    too_often(allowance, now=7.4)
+    allowance.take("icbc", now=7.5)
+    too_often(allowance, now=7.5)
+    for _ in range(5):
+        allowance.take("icbc", now=10**6)
+    too_often(allowance, now=10**6)
+
+
+def test_each_member_has_an_allowance_of_its_own():
+    allowance = Allowance(Rate(1, 1))
+    allowance.take("icbc", now=0.0)
+    allowance.take("jd", now=0.0)
+    too_often(allowance, member="jd")
+
+
+def test_a_clock_that_goes_back_allows_nothing_more():
+    allowance = Allowance(Rate(1, 2))
+    for now in (50.0, 50.0):
+        allowance.take("icbc", now=now)
+    too_often(allowance, now=10.0)
+    too_often(allowance, now=50.9)
+
+
+@given(st.lists(st.floats(0, 3), max_size=80), st.floats(0.1, 20), st.integers(1, 20))
+def test_no_history_gets_more_than_its_allowance(pauses, rate, depth):
+    allowance, now = Allowance(Rate(rate, depth)), 0.0
+    for got, pause in enumerate(pauses, 1):
+        now += pause
+        try:
+            allowance.take("icbc", now=now)
+        except AskRefused as error:
+            now += error.retry_after + 1e-6
+            allowance.take("icbc", now=now)
+        assert got <= depth + rate * now + 1e-6
+
+
+def test_an_honest_member_is_within_its_allowances():
+    """An adoption's round of 30 seconds reads ever new pages; a peer sends its open asks again every 5 seconds."""
+    assert PAGES.depth >= 30 * PAGES.per_second
+    assert LOOKUPS.depth >= 5 * LOOKUPS.per_second
