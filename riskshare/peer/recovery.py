@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from riskshare.errors import PeerError, PeerGarbage
+from riskshare.errors import PeerError, PeerGarbage, PeerRefused
 from riskshare.ledger.receipt import UnansweredAsk
 from riskshare.logs import get_log
 from riskshare.peer.opening import now
@@ -79,8 +79,8 @@ class Recovery:
                 for ask in asks:
                     if await self._querier.asker.resend(ask):
                         self._closed.add(ask.batch)
-        except TimeoutError:
-            return
+        except (TimeoutError, PeerRefused):
+            return  # the next round goes on
 
 
 async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:

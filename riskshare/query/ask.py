@@ -56,6 +56,9 @@ Key = tuple[str, bytes, str]
 _FINAL = frozenset({400, 401, 404, 409, 412, 413})
 """Refusals that sending the same bytes again will not change."""
 
+_BUSY = frozenset({429, 503})
+"""Refusals that say nothing of the batch, but that there is too much of all."""
+
 
 class Owners(Protocol):
     """What the querier knows of an owner, from the registry and its own subscription."""
@@ -375,6 +378,10 @@ class Asker:
         receipt, if there is one.
 
         Returns whether the matter is closed: answered, or refused for a reason that more sending will not change.
+
+        Raises:
+            PeerRefused: the owner wants nothing for a while (429, 503); it may have the receipt nevertheless.
+
         """
         sent = AskMessage(unanswered.ask, unanswered.ask_signature, unanswered.elements)
         ask = Ask.from_json(sent.ask)
@@ -385,6 +392,8 @@ class Asker:
             kept = self.verified(ask, sent, data, salt=unanswered.salt, late=True)
             await self._kept.keep_receipts([kept])
         except PeerRefused as error:
+            if error.status in _BUSY:
+                raise
             # The owner looks a batch up before it refuses: a refusal says that it has kept no receipt of it, and
             # one of an ask so old, that it never will.
             return error.status in _FINAL and self._now() - ask.asked_at >= TOO_OLD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskshare.encoding import canonical_json, sha256
-from riskshare.errors import PeerDown, PeerGarbage, PeerRefused, StoreError
+from riskshare.errors import AskRefused, PeerDown, PeerGarbage, PeerRefused, StoreError
 from riskshare.ledger import merkle
 from riskshare.ledger.receipt import UnansweredAsk
 from riskshare.membership import oprf
@@ -561,16 +562,39 @@ async def test_a_resend_that_fails_leaves_the_matter_open(pair, conduct):
     ("spoil", "closed"),
     [
         (lambda _: None, True),
-        (lambda owner: setattr(owner.receipts, "away", True), False),
         (lambda owner: owner.registry.admit("icbc", good_standing=False), False),
     ],
-    ids=["clock", "store away", "suspended"],
+    ids=["clock", "suspended"],
 )
 async def test_refusals_of_an_old_ask(pair, spoil, closed):
     kept = await unanswered(pair, Disconnect(2))
     pair.clock.wait(TOO_OLD.total_seconds())
     spoil(pair.owner)
     assert await pair.asker.resend(kept) is closed
+
+
+async def test_an_owner_that_wants_nothing_for_a_while_is_left_alone(pair):
+    """It could not look, or would not: the ask stays open, and who sends more of them stops for now."""
+    kept = await unanswered(pair, Disconnect(2))
+    pair.clock.wait(TOO_OLD.total_seconds())
+    pair.owner.receipts.away = True
+    with pytest.raises(PeerRefused) as caught:
+        await pair.asker.resend(kept)
+    assert caught.value.remote_code == "store_unavailable"
+    pair.owner.receipts.away = False
+    spent(pair.owner)
+    with pytest.raises(PeerRefused) as caught:
+        await pair.asker.resend(kept)
+    assert caught.value.remote_code == "too_often"
+    pair.clock.wait(1)
+    assert await pair.asker.resend(kept)
+
+
+def spent(owner, querier="icbc"):
+    """The owner has looked up all that it looks up for this member."""
+    with suppress(AskRefused):
+        while True:
+            owner.answerer._lookups.take(querier, now=owner.clock.monotonic())
 
 
 async def test_a_resend_while_the_store_is_away_leaves_the_matter_open(pair):
