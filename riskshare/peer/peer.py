@@ -37,7 +37,7 @@ from riskshare.server.access import ApiKeys
 from riskshare.server.clients import Limits, clients_application
 from riskshare.server.gate import PeersTls
 from riskshare.server.idempotency import Idempotency
-from riskshare.server.listen import listen
+from riskshare.server.listen import Strangers, listen
 from riskshare.server.operations import operations_application
 from riskshare.server.peers import peers_application
 from riskshare.store import notify
@@ -219,6 +219,7 @@ class Peer:
                 tls=context,
                 plain_anywhere=name == "operations",
                 reuse_port=self._workers > 1,
+                strangers=Strangers() if name == "peers" else None,
             )
             self._stack.push_async_callback(listening.close)
             self.urls[name] = f"{'https' if context else 'http'}://{_host(listening.host)}:{listening.port}"

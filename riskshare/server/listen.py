@@ -1,21 +1,48 @@
-"""Binding an application to an address, and letting go of it."""
+"""Binding an application to an address, and letting go of it.
+
+Whoever reaches a port can open connections to it, so what they cost is bounded. A TLS handshake has `HANDSHAKE`
+seconds. On the peers' listener a connection whose other side has shown no member's certificate is a stranger's: it is
+closed after `Strangers.seconds`, and beyond `Strangers.most` of them the oldest goes, so that a flood of
+strangers keeps out no member, who takes milliseconds to show its certificate.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from riskshare.config_sections import is_loopback
 from riskshare.errors import ConfigError
+from riskshare.tls import presented
 
 KEEP_ALIVE = 600.0
 """Seconds that an idle connection is kept: longer than the other side keeps it."""
 
 SHUTDOWN = 10.0
 """Seconds that running requests have to end when a listener closes."""
+
+
+HANDSHAKE = 10.0
+"""Seconds for a TLS handshake."""
+
+SWEEP = 1.0
+"""Seconds between two looks at the connections of strangers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """How long, and how many of, the connections without a member's certificate are borne.
+
+    They are few: those who read what is open to anybody.
+    """
+
+    seconds: float = 10.0
+    most: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +52,44 @@ class Listening:
     runner: web.AppRunner
     host: str
     port: int
+    sweeping: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         """Take no more requests, let the running ones end, close."""
+        if self.sweeping is not None:
+            self.sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self.sweeping
         await self.runner.cleanup()
+
+
+class _Site(web.BaseSite):
+    """`web.TCPSite`, with a bound for the handshake."""
+
+    def __init__(
+        self, runner: web.AppRunner, address: tuple[str, int], tls: ssl.SSLContext | None, *, reuse_port: bool
+    ) -> None:
+        super().__init__(runner, ssl_context=tls)
+        self._address = address
+        self._reuse_port = reuse_port
+
+    @property
+    def name(self) -> str:
+        return f"{self._address[0]}:{self._address[1]}"
+
+    async def start(self) -> None:
+        await super().start()
+        assert self._runner.server is not None
+        host, port = self._address
+        self._server = await asyncio.get_running_loop().create_server(
+            self._runner.server,
+            host,
+            port,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            reuse_port=self._reuse_port or None,
+            ssl_handshake_timeout=None if self._ssl_context is None else HANDSHAKE,
+        )
 
 
 async def listen(
@@ -40,11 +101,12 @@ async def listen(
     tls: ssl.SSLContext | None = None,
     plain_anywhere: bool = False,
     reuse_port: bool = False,
+    strangers: Strangers | None = None,
 ) -> Listening:
     """Serve `app`; `name` is that of the listener in the configuration.
 
     Without TLS only a loopback address is allowed, unless `plain_anywhere`. With `reuse_port` several processes
-    share one port.
+    share one port. `strangers` bounds connections without a certificate; None bears them all.
 
     Raises:
         ConfigError: the address is taken, not ours, not allowed, or must not be plain.
@@ -64,12 +126,36 @@ async def listen(
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, ssl_context=tls, reuse_port=reuse_port or None).start()
+        await _Site(runner, (host, port), tls, reuse_port=reuse_port).start()
     except OSError as error:
         await runner.cleanup()
         raise ConfigError(f"listen.{name}: {_why(error, port)}") from error
     bound = runner.addresses[0][1]
-    return Listening(runner, host, int(bound))
+    sweeping = None if strangers is None else asyncio.get_running_loop().create_task(_sweep(runner, strangers))
+    return Listening(runner, host, int(bound), sweeping)
+
+
+async def _sweep(runner: web.AppRunner, strangers: Strangers) -> None:
+    """Close strangers' connections that are too old or too many, whatever they are about."""
+    assert runner.server is not None
+    time = asyncio.get_running_loop().time
+    seen: dict[web.RequestHandler, float | None] = {}  # since when it is a stranger; None: it is a member
+    while True:
+        # In the order of their arrival.
+        open_now = [each for each in runner.server.connections if each.transport is not None]
+        seen = {each: seen[each] if each in seen else _arrived(each, time()) for each in open_now}
+        unknown = [(each, since) for each, since in seen.items() if since is not None]
+        surplus = len(unknown) - strangers.most
+        for place, (each, since) in enumerate(unknown):
+            if place < surplus or time() - since >= strangers.seconds:
+                each.force_close()
+        await asyncio.sleep(SWEEP)
+
+
+def _arrived(connection: web.RequestHandler, now: float) -> float | None:
+    assert connection.transport is not None
+    certificate = presented(connection.transport.get_extra_info("ssl_object"))
+    return now if certificate is None else None
 
 
 def _why(error: OSError, port: int) -> str:

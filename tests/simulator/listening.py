@@ -14,7 +14,7 @@ from riskshare.ledger.receipt import KeptReceipt
 from riskshare.metrics import Metrics
 from riskshare.registry import Registry
 from riskshare.server.gate import PeersTls
-from riskshare.server.listen import Listening, listen
+from riskshare.server.listen import Listening, Strangers, listen
 from riskshare.server.peers import Answering, peers_application
 from riskshare.tls import peer_server_context
 from tests.simulator.network import SimulatedMember, SimulatedNetwork, make_network
@@ -162,7 +162,9 @@ async def peer_pair(directory: Path, answering: Answering | None = None, *, serv
             await pair.listening.close()
 
 
-async def serve_owner(pair: Pair, *, member: SimulatedMember | None = None, port: int = 0) -> Listening:
+async def serve_owner(
+    pair: Pair, *, member: SimulatedMember | None = None, port: int = 0, strangers: Strangers | None = None
+) -> Listening:
     """Serve the owner's application with the TLS files of `member` (jd)."""
     certificate, key = (member or pair.owner).write_tls(pair.directory)
     app = peers_application(
@@ -175,7 +177,7 @@ async def serve_owner(pair: Pair, *, member: SimulatedMember | None = None, port
         now=now,
     )
     tls = PeersTls(pair.owner_view, certificate, key, now)
-    return await listen(app, "127.0.0.1", port, name="peers", tls=tls.context)
+    return await listen(app, "127.0.0.1", port, name="peers", tls=tls.context, strangers=strangers)
 
 
 @asynccontextmanager
