@@ -206,6 +206,7 @@ def querier_half(shared: Shared, owner: OwnerHalf) -> QuerierHalf:
         pages=shared.client,
         kept=_Kept(store, commits),
         verified=asker.verified,
+        now=now,
     )
     return QuerierHalf(mirror, subscriber, holdings, commits, asker, checker, cache, adopter)
 
@@ -249,6 +250,9 @@ class _Kept:
 
     def __init__(self, store: Store, commits: QuerierCommits) -> None:
         self.last_kept = store.records.last_kept
+        self.begin_adoption = store.records.begin_adoption
+        self.move_adoption = store.records.move_adoption
+        self.end_adoption = store.records.end_adoption
         self.known_batches = store.records.known_batches
         self._commits = commits
 

@@ -32,16 +32,14 @@ class Recovery:
         self._shared = shared
         self._querier = querier
         self._closed: set[UUID] = set()
-        self._unadopted: set[str] = set()
 
     async def begin(self, owners: Sequence[str]) -> None:
         """Note at which owners to look for forgotten receipts, before anything new is asked. Raises StoreError."""
-        self._unadopted = set(owners)
         await self._querier.adopter.begin(owners)
 
     async def adopt(self) -> None:
-        """Ask owners that have not been asked since the start for receipts that we do not know. Raises StoreError."""
-        owners = sorted(self._unadopted & set(self._shared.directory.others()))
+        """Ask owners where a search is due for receipts that we do not know. Raises StoreError."""
+        owners = sorted(set(self._querier.adopter.due()) & set(self._shared.directory.others()))
         await _together([self._adopt_from(owner) for owner in owners])
 
     async def _adopt_from(self, owner: str) -> None:
@@ -57,7 +55,6 @@ class Recovery:
         except TimeoutError:
             get_log().warning("adoption_goes_on", owner=owner)
             return
-        self._unadopted.discard(owner)
         if count:
             self._shared.metrics.adopted.inc(count)
             get_log().warning("adopted", owner=owner, count=count)

@@ -3,6 +3,15 @@
 A querier that dies between sending an ask and keeping its receipt has forgotten a query that the owner has
 accounted for.
 At start it therefore asks every owner for what is there since a little before the last receipt that it kept itself.
+
+Order of durability: the search is opened in the store before anything new is asked -> a page's receipts are kept -> the
+mark moves behind them -> at the end the search is closed. A crash between any two steps leaves a search open, at a
+mark behind which nothing is missing; the next start goes on from there, whatever was kept meanwhile.
+
+An owner may still be answering what was sent just before the crash, and numbers may become visible out of their
+order. So a search ends only with a second pass, `LATE` after its beginning, over what the owner has kept since a little
+before the first.
+
 An adopted receipt is verified like any other, and must bear our own signature: it is an ask that we made.
 It cannot be opened (the blinds died with the process), is marked so, and counted.
 """
@@ -10,6 +19,7 @@ It cannot be opened (the blinds died with the process), is marked so, and counte
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
@@ -23,6 +33,9 @@ from riskshare.statement import signed_bytes
 
 BEFORE: Final = timedelta(minutes=15)
 """How long before the last receipt kept the search begins: clocks differ, and asks overtake one another."""
+
+LATE: Final = timedelta(minutes=3)
+"""After this time no ask is admitted that was sent before it, whatever the clocks within their tolerance."""
 
 BEGINNING: Final = datetime(2018, 1, 1, tzinfo=UTC)
 
@@ -40,6 +53,15 @@ class Kept(Protocol):
     async def last_kept(self, owner: str) -> datetime | None:
         """When the last receipt of an owner was kept here."""
 
+    async def begin_adoption(self, owner: str, upto: datetime) -> datetime:
+        """Open a search, or take up the open one; give the time from which it goes on: `upto`, or an earlier one."""
+
+    async def move_adoption(self, owner: str, upto: datetime) -> None:
+        """Note that nothing is missing of what the owner kept before `upto`."""
+
+    async def end_adoption(self, owner: str) -> None:
+        """Close the search."""
+
     async def known_batches(self, owner: str, batches: Sequence[UUID]) -> Collection[UUID]:
         """Those of the batches whose receipts are kept here."""
 
@@ -54,6 +76,15 @@ class Verified(Protocol):
         """Verify an answer to an ask. Raises PeerGarbage."""
 
 
+@dataclass(slots=True)
+class _Search:
+    """A search at one owner: from where it goes on, and not before when; when it began, by our clock."""
+
+    since: datetime
+    began: datetime
+    due: datetime
+
+
 class Adopter:
     """Adopts receipts on behalf of one querier."""
 
@@ -66,6 +97,7 @@ class Adopter:
         pages: Pages,
         kept: Kept,
         verified: Verified,
+        now: Callable[[], datetime],
     ) -> None:
         self._querier = querier
         self._network = network
@@ -73,57 +105,94 @@ class Adopter:
         self._pages = pages
         self._kept = kept
         self._verified = verified
-        self._since: dict[str, datetime] = {}
+        self._now = now
+        self._open: dict[str, _Search] = {}
 
     async def begin(self, owners: Iterable[str]) -> None:
-        """Note where the search at each owner begins. Called before anything new is asked: new receipts move it.
+        """Open a search at each owner. Called before anything new is asked: new receipts move where it would begin.
 
         Raises:
-            StoreError: it is not known.
+            StoreError: it is not open at all of them.
 
         """
         for owner in owners:
-            self._since[owner] = await self._begin(owner)
+            last = await self._kept.last_kept(owner)
+            since = await self._kept.begin_adoption(owner, BEGINNING if last is None else last - BEFORE)
+            now = self._now()
+            self._open[owner] = _Search(since, began=now, due=now)
 
-    async def _begin(self, owner: str) -> datetime:
-        last = await self._kept.last_kept(owner)
-        return BEGINNING if last is None else last - BEFORE
+    def due(self) -> Collection[str]:
+        """The owners to call `adopt` for now."""
+        now = self._now()
+        return [owner for owner, search in self._open.items() if search.due <= now]
 
     async def adopt(self, owner: str, refused: Callable[[PeerGarbage], None] = lambda _: None) -> int:
-        """Adopt all receipts of an owner that are not known here; return how many.
+        """Make a pass over the receipts at an owner where a search is open; return how many were adopted.
 
         `refused` is told of each that is not ours or does not hold; it stands in nobody's way.
 
         Raises:
-            PeerError: the owner cannot be asked.
-            StoreError: what was adopted before stays adopted.
+            PeerError: the owner cannot be asked. What was adopted stays adopted, and `adopt` goes on from there.
+            StoreError: as well.
 
         """
-        since = self._since.get(owner) or await self._begin(owner)
+        search = self._open.get(owner)
+        if search is None:
+            return 0
+        began = self._now()
+        is_last = began - search.began >= LATE
+        end = search.began + LATE if is_last else began
+        since, newest = search.since, BEGINNING
         adopted = after = 0
-        while page := await self._pages.receipts(owner, since, after):
+        # What has been asked since the end was not forgotten: who asks all the time has no empty page.
+        while newest < end and (page := await self._pages.receipts(owner, since, after)):
             after = page[-1].seq
-            ours: dict[UUID, tuple[Ask, PagedReceipt]] = {}
-            for item in page:
+            asks, count = await self._adopt_page(owner, page, search.began, refused)
+            adopted += count
+            # By our own signed times: numbers grow with the time of keeping, but for some seconds, and an ask is
+            # kept at most a clock's tolerance before its own time.
+            newest = max((ask.asked_at for ask in asks), default=newest)
+            await self._move(owner, search, min(began, newest) - BEFORE)
+        if is_last:
+            await self._kept.end_adoption(owner)
+            del self._open[owner]
+        else:
+            await self._move(owner, search, began - LATE)
+            search.due = search.began + LATE
+        return adopted
+
+    async def _adopt_page(
+        self, owner: str, page: Sequence[PagedReceipt], before: datetime, refused: Callable[[PeerGarbage], None]
+    ) -> tuple[Sequence[Ask], int]:
+        """Keep what is not known of a page, and was asked before a time; later asks this process has not forgotten.
+
+        Gives the asks of the page that are ours, and how many receipts were adopted.
+        """
+        ours: dict[UUID, tuple[Ask, PagedReceipt]] = {}
+        for item in page:
+            try:
+                ask = self._own(owner, item)
+            except PeerGarbage as error:
+                refused(error)
+            else:
+                ours[ask.batch] = ask, item
+        asked_before = {batch for batch, (ask, _) in ours.items() if ask.asked_at < before}
+        forgotten = asked_before - set(await self._kept.known_batches(owner, list(asked_before)))
+        fresh: list[KeptReceipt] = []
+        for batch, (ask, item) in ours.items():
+            if batch in forgotten:
                 try:
-                    ask = self._own(owner, item)
+                    fresh.append(self._verified(ask, item.ask, item.answer, adopted=True))
                 except PeerGarbage as error:
                     refused(error)
-                else:
-                    ours[ask.batch] = ask, item
-            known = await self._kept.known_batches(owner, list(ours))
-            fresh: list[KeptReceipt] = []
-            for batch, (ask, item) in ours.items():
-                if batch not in known:
-                    try:
-                        fresh.append(self._verified(ask, item.ask, item.answer, adopted=True))
-                    except PeerGarbage as error:
-                        refused(error)
-            if fresh:
-                await self._kept.keep_receipts(fresh)
-                adopted += len(fresh)
-        self._since.pop(owner, None)
-        return adopted
+        if fresh:
+            await self._kept.keep_receipts(fresh)
+        return [ask for ask, _ in ours.values()], len(fresh)
+
+    async def _move(self, owner: str, search: _Search, upto: datetime) -> None:
+        if upto > search.since:
+            await self._kept.move_adoption(owner, upto)
+            search.since = upto
 
     def _own(self, owner: str, item: PagedReceipt) -> Ask:
         """The ask of a receipt, if it is one that we signed, to this owner."""

@@ -58,6 +58,25 @@ class Records:
             found: datetime | None = await self._pool.fetchval(_SQL["last_kept"], owner)
         return found
 
+    async def begin_adoption(self, owner: str, upto: datetime) -> datetime:
+        """Open the search for forgotten receipts at an owner, or the one that a crash left open; give where it begins.
+
+        That is `upto`, or the earlier time to which the open search had come.
+        """
+        with guarded():
+            stands: datetime = await self._pool.fetchval(_SQL["begin_adoption"], owner, upto)
+        return stands
+
+    async def move_adoption(self, owner: str, upto: datetime) -> None:
+        """Note that nothing is missing of what the owner kept before `upto`; never moves back."""
+        with guarded():
+            await self._pool.execute(_SQL["move_adoption"], owner, upto)
+
+    async def end_adoption(self, owner: str) -> None:
+        """Close the search."""
+        with guarded():
+            await self._pool.execute(_SQL["end_adoption"], owner)
+
     async def known_batches(self, owner: str, batches: Sequence[UUID]) -> set[UUID]:
         """Those of the batches that this querier knows of: it keeps a receipt of that owner, or the unanswered ask.
 

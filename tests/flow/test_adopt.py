@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from riskshare.errors import PeerDown, StoreError
-from riskshare.query.adopt import BEFORE, BEGINNING, Adopter
-from riskshare.query.message import AnswerMessage, AskMessage
+from riskshare.query.adopt import BEFORE, BEGINNING, LATE, Adopter
+from riskshare.query.message import AnswerMessage, Ask, AskMessage
 from riskshare.query.receipt_page import read_page, write_page
 from tests.simulator.query import (
     NETWORK,
@@ -37,6 +41,12 @@ class Restart:
         self.change = lambda item: item
         self.refused = []
         self.down = False
+        self.hidden = set()
+        self.marks = {}
+        self.start()
+
+    def start(self):
+        """The querier's process, which has forgotten all that its store does not know."""
         self.adopter = Adopter(
             querier="icbc",
             network=NETWORK,
@@ -44,6 +54,7 @@ class Restart:
             pages=self,
             kept=self,
             verified=self.querier.asker.verified,
+            now=self.clock.now,
         )
 
     async def asked(self, count, **changes):
@@ -59,21 +70,44 @@ class Restart:
         if self.down:
             raise PeerDown(owner, "away")
         self.since.append(since)
-        numbered = list(enumerate(self.kept_there(), 1))
+        numbered = [pair for pair in enumerate(self.kept_there(), 1) if pair[0] not in self.hidden]
         page = read_page(write_page([pair for pair in numbered if pair[0] > after][: self.page]))
         return [self.change(item) for item in page]
 
     async def last_kept(self, _owner):
         return self.last
 
+    async def begin_adoption(self, owner, upto):
+        self.marks[owner] = min(self.marks.get(owner, upto), upto)
+        return self.marks[owner]
+
+    async def move_adoption(self, owner, upto):
+        self.marks[owner] = max(self.marks[owner], upto)
+
+    async def end_adoption(self, owner):
+        self.marks.pop(owner, None)
+
     async def known_batches(self, _owner, batches):
         return {batch for batch in batches if batch in self.querier.store.receipts}
 
     async def keep_receipts(self, receipts):
         await self.querier.store.keep_receipts(receipts)
+        self.last = self.clock.wall
 
     async def adopt(self):
+        """A start, a while after the asks, and a pass."""
+        self.clock.wait(1)
+        self.start()
+        await self.adopter.begin(["jd"])
+        return await self.go_on()
+
+    async def go_on(self):
         return await self.adopter.adopt("jd", self.refused.append)
+
+    async def finish(self):
+        """The second pass."""
+        self.clock.wait(LATE.total_seconds())
+        return await self.go_on()
 
 
 async def test_forgotten_receipts_are_adopted_and_marked():
@@ -104,9 +138,10 @@ async def test_a_second_adoption_finds_nothing_new():
 async def test_the_search_begins_a_little_before_the_last_receipt_kept():
     restart = Restart()
     await restart.adopt()
+    await restart.finish()
     restart.last = restart.clock.wall - timedelta(hours=1)
     await restart.adopt()
-    assert restart.since == [BEGINNING, restart.last - BEFORE]
+    assert [restart.since[0], restart.since[-1]] == [BEGINNING, restart.last - BEFORE]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 6, 7])
@@ -114,6 +149,61 @@ async def test_all_pages_are_read(count):
     restart = Restart(page=3)
     await restart.asked(count)
     assert await restart.adopt() == count
+
+
+async def test_a_search_ends_with_a_second_pass_and_then_nothing_is_due():
+    restart = Restart()
+    await restart.asked(2)
+    await restart.adopt()
+    assert (list(restart.adopter.due()), list(restart.marks)) == ([], ["jd"])
+    restart.clock.wait(LATE.total_seconds() - 1)
+    assert list(restart.adopter.due()) == []
+    restart.clock.wait(1)
+    assert list(restart.adopter.due()) == ["jd"]
+    assert await restart.go_on() == 0
+    assert (list(restart.adopter.due()), restart.marks) == ([], {})
+    assert await restart.go_on() == 0
+
+
+async def test_a_receipt_that_becomes_visible_behind_others_is_adopted():
+    """Another worker of the owner commits a lower number later, or answers only now what was sent before the crash."""
+    restart = Restart()
+    await restart.asked(5)
+    restart.hidden = {2, 5}
+    assert await restart.adopt() == 3
+    restart.hidden = set()
+    assert await restart.finish() == 2
+    assert len(restart.querier.store.receipts) == 5
+
+
+async def test_a_search_that_only_comes_to_it_late_needs_one_pass():
+    restart = Restart()
+    await restart.asked(2)
+    restart.down = True
+    with pytest.raises(PeerDown):
+        await restart.adopt()
+    restart.down = False
+    assert list(restart.adopter.due()) == ["jd"]
+    assert await restart.finish() == 2
+    assert restart.marks == {}
+
+
+async def test_what_this_process_asks_meanwhile_is_not_adopted_and_holds_up_nothing():
+    """While payments go on there is always one receipt more; they are kept by their checks."""
+    restart = Restart(page=1)
+    await restart.asked(2)
+    ask_on = restart.receipts
+
+    async def receipts(owner, since, after=0):
+        restart.clock.wait(1)
+        await restart.asked(1)
+        return await ask_on(owner, since, after)
+
+    restart.receipts = receipts
+    assert await restart.adopt() == 2
+    assert await restart.finish() == 0
+    assert restart.marks == {}
+    assert len(restart.querier.store.receipts) == 2
 
 
 def _other_signature(item):
@@ -168,7 +258,7 @@ async def test_an_owner_that_is_down_is_asked_again_later():
     with pytest.raises(PeerDown):
         await restart.adopt()
     restart.down = False
-    assert await restart.adopt() == 2
+    assert await restart.go_on() == 2
 
 
 async def test_what_could_not_be_kept_is_adopted_the_next_time():
@@ -178,7 +268,7 @@ async def test_what_could_not_be_kept_is_adopted_the_next_time():
     with pytest.raises(StoreError):
         await restart.adopt()
     restart.querier.store.away = False
-    assert await restart.adopt() == 2
+    assert await restart.go_on() == 2
 
 
 async def test_what_is_kept_since_the_start_does_not_move_the_search():
@@ -189,8 +279,115 @@ async def test_what_is_kept_since_the_start_does_not_move_the_search():
     restart.last = restart.clock.wall
     restart.down = True
     with pytest.raises(PeerDown):
-        await restart.adopt()
+        await restart.go_on()
     restart.down = False
-    await restart.adopt()
-    await restart.adopt()
-    assert restart.since == [crashed - BEFORE, restart.last - BEFORE]
+    await restart.go_on()
+    assert restart.since == [crashed - BEFORE]
+
+
+async def test_a_second_crash_does_not_shorten_the_search():
+    """Adopted receipts are the newest of our own: a search that began by them would pass over the rest."""
+    restart = Restart(page=2)
+    restart.last = restart.clock.wall - timedelta(days=2)
+    for _ in range(6):
+        await restart.asked(1)
+        restart.clock.wait(3600)
+    pages = restart.receipts
+
+    async def two_pages(owner, since, after=0):
+        if after >= 4:
+            raise PeerDown(owner, "away")
+        return await pages(owner, since, after)
+
+    restart.receipts = two_pages
+    with pytest.raises(PeerDown):
+        await restart.adopt()
+    assert len(restart.querier.store.receipts) == 4
+    restart.receipts = pages
+    assert restart.last == restart.clock.wall
+    assert await restart.adopt() == 2
+    behind = [kept for kept in restart.kept_there() if Ask.from_json(kept.receipt.ask).asked_at < restart.since[-1]]
+    assert len(behind) == 3, "what was adopted, but for the overlap, is not read again"
+
+
+async def test_several_processes_that_search_at_once_lose_nothing():
+    restart = Restart(page=1)
+    await restart.asked(6)
+    restart.clock.wait(1)
+    await restart.adopter.begin(["jd"])
+    first = restart.adopter
+    restart.start()
+    await restart.adopter.begin(["jd"])
+    second = restart.adopter
+    counts = await asyncio.gather(first.adopt("jd"), second.adopt("jd"))
+    assert len(restart.querier.store.receipts) == 6
+    assert sum(counts) >= 6
+    restart.clock.wait(LATE.total_seconds())
+    await first.adopt("jd")
+    await second.adopt("jd")
+    assert restart.marks == {}
+
+
+STEPS = ("last_kept", "begin_adoption", "receipts", "known_batches", "keep_receipts", "move_adoption", "end_adoption")
+
+
+class Crash(Exception):  # noqa: N818 - what happens, not an error
+    """The process ends."""
+
+
+@contextlib.contextmanager
+def crashing(restart, step, after, *, persisted):
+    """Let the process end at a step that it takes for the `after`th time: before it, or right behind it."""
+    for_real = getattr(restart, step)
+    left = after
+
+    async def crash(*arguments):
+        nonlocal left
+        left -= 1
+        if left >= 0 or persisted:
+            result = await for_real(*arguments)
+        if left < 0:
+            raise Crash
+        return result
+
+    setattr(restart, step, crash)
+    try:
+        with contextlib.suppress(Crash):
+            yield
+    finally:
+        setattr(restart, step, for_real)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 4), st.booleans()), max_size=5),
+    st.integers(0, 3),
+    st.integers(0, 9),
+    st.integers(1, 4),
+    st.integers(0, 5400),
+)
+def test_however_often_it_crashes_in_the_end_nothing_is_missing(crashes, known, lost, page, pause):
+    """Each crash comes before a step ("failed") or after it ("failed, but persisted"); the next start goes on."""
+
+    async def play():
+        restart = Restart(page=page)
+        for _ in range(known):
+            await restart.asked(1)
+            await restart.keep_receipts([replace(restart.kept_there()[-1], side="querier", counterparty="jd")])
+            restart.clock.wait(pause)
+        for _ in range(lost):
+            await restart.asked(1)
+            restart.clock.wait(1)
+        for step, after, persisted in crashes:
+            restart.clock.wait(pause)
+            with crashing(restart, step, after, persisted=persisted):
+                await restart.adopt()
+                await restart.finish()
+        await restart.adopt()
+        await restart.finish()
+        return restart
+
+    restart = asyncio.run(play())
+    assert restart.marks == {}
+    assert set(restart.querier.store.receipts) == {kept.batch for kept in restart.kept_there()}
+    assert sum(kept.adopted for kept in restart.querier.store.receipts.values()) == lost
+    assert restart.refused == []

@@ -15,6 +15,17 @@ limit $3
 -- name: last_kept
 select max(recorded_at) from receipts where side = 'querier' and counterparty = $1
 
+-- name: begin_adoption
+insert into adoptions (owner, upto) values ($1, $2)
+on conflict (owner) do update set upto = least(adoptions.upto, excluded.upto)
+returning upto
+
+-- name: move_adoption
+update adoptions set upto = greatest(upto, $2) where owner = $1
+
+-- name: end_adoption
+delete from adoptions where owner = $1
+
 -- name: known_batches
 select batch from receipts where side = 'querier' and counterparty = $1 and batch = any($2::uuid[])
 union all

@@ -235,6 +235,13 @@ create table unanswered (
 ) with (toast_tuple_target = 8160);
 alter table unanswered alter column elements set storage external;
 
+-- How far the search for receipts has come that a crash made this querier forget: of what the owner kept before `upto`
+-- nothing is missing here. A row stands from the start of a search to its end.
+create table adoptions (
+    owner text primary key,
+    upto timestamptz not null
+);
+
 create table hour_keys (
     id uuid primary key,
     hour timestamptz not null,
