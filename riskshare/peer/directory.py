@@ -82,10 +82,10 @@ class Directory:
             return Limits(0, 0, 0)
         return Limits(found.quota.per_second, found.quota.per_day, found.quota.per_epoch)
 
-    def keys(self, owner: str, now: datetime) -> Sequence[bytes]:
-        """The identity keys of an owner that may sign now."""
+    def keys(self, owner: str, at: datetime, received: datetime) -> Sequence[bytes]:
+        """The identity keys of an owner that may sign `at` that time what is first `received` at that."""
         found = self._registry.member(owner)
-        return [] if found is None else [term.public for term in found.identity_in_force(now)]
+        return [] if found is None else [term.public for term in found.identity if term.may_sign(at, received)]
 
     def key_terms(self, owner: str) -> Sequence[KeyTerm]:
         """All identity keys of an owner in good standing, with their terms; none of anybody else."""

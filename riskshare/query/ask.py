@@ -71,8 +71,8 @@ class Owners(Protocol):
     def expired(self, now: datetime) -> bool:
         """Whether that version has expired: then nothing new is asked."""
 
-    def keys(self, owner: str, now: datetime) -> Sequence[bytes]:
-        """Identity keys of the owner that may sign at that time, 32 bytes each."""
+    def keys(self, owner: str, at: datetime, received: datetime) -> Sequence[bytes]:
+        """Identity keys of the owner that may sign `at` that time what is first `received` at that, 32 bytes each."""
 
     def snapshots(self, owner: str) -> Mapping[str, bytes]:
         """Digests of the owner's snapshots that the querier holds, by full list name."""
@@ -294,9 +294,10 @@ class Asker:
         """Verify the body of an answer to the ask that was `sent`, and make it a receipt.
 
         1. It is an answer message. 2. An identity key of the owner signed it that is in force; for an answer that
-        may be old (`late`, `adopted`), one that was in force when it was given. 3. It answers this ask. 4. The elements
-        are as many as were sent, and have the root that it names; for an adopted one, those of the ask as well.
-        5. There is a proof if one was asked for; whether it holds is not looked at here.
+        may be old (`late`, `adopted`), one that was in force when the ask could be admitted: what the answer says of
+        its own time decides nothing, and a key that was compromised by now counts for nothing. 3. It answers this ask.
+        4. The elements are as many as were sent, and have the root that it names; for an adopted one, those of the ask
+        as well. 5. There is a proof if one was asked for; whether it holds is not looked at here.
 
         Raises:
             PeerGarbage: any of these fails.
@@ -309,8 +310,12 @@ class Asker:
             raise PeerGarbage(ask.owner, f"The owner's answer is malformed: {error.message}") from error
         signed = signed_bytes("answer", self._owners.network, message.answer)
         now = self._now()
-        at = min(now, answer.answered_at) if late or adopted else now
-        if not any(verify(key, signed, message.signature) for key in self._owners.keys(ask.owner, at)):
+        keys = self._owners.keys(ask.owner, now, now)
+        if late or adopted:
+            # Our own signed time, and an owner admits it while its clock says no more than the tolerance beyond.
+            until = min(now, ask.asked_at + TOO_OLD)
+            keys = [*self._owners.keys(ask.owner, ask.asked_at, now), *self._owners.keys(ask.owner, until, now)]
+        if not any(verify(key, signed, message.signature) for key in keys):
             raise PeerGarbage(
                 ask.owner, "The answer is not signed by an identity key of its owner.", code="bad_signature"
             )

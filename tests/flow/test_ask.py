@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riskshare.encoding import canonical_json, sha256
+from riskshare.encoding import canonical_json, format_time, sha256
 from riskshare.errors import AskRefused, PeerDown, PeerGarbage, PeerRefused, StoreError
+from riskshare.keyterm import KeyTerm
 from riskshare.ledger import merkle
 from riskshare.ledger.receipt import UnansweredAsk
 from riskshare.membership import oprf
@@ -22,7 +23,9 @@ from riskshare.query.ask import FULL, TOO_OLD
 from riskshare.query.batch import AskFailed
 from riskshare.query.message import MAX_SNAPSHOTS, Answer, AnswerMessage, Ask, AskMessage
 from riskshare.signature import SigningKey
+from riskshare.statement import sign
 from tests.simulator.query import (
+    NETWORK,
     START,
     Clock,
     Disconnect,
@@ -435,20 +438,82 @@ async def test_elements_that_our_ask_does_not_commit_to_are_not_adopted(pair, el
     assert caught.value.code == "wrong_root"
 
 
-async def test_an_old_answer_is_judged_by_the_keys_of_its_time_a_fresh_one_by_those_of_now(pair):
-    ask, sent, data = await foreign(pair)
-    end = START + timedelta(hours=1)
-    new = SigningKey(bytes(32)).public
-    pair.querier.registry.keys = lambda _, at: [JD.public] if at < end else [new]
+HOUR = timedelta(hours=1)
+NEW = SigningKey(bytes(32))
+ROTATED = [KeyTerm(JD.public, START - HOUR, START + HOUR), KeyTerm(NEW.public, START + HOUR)]
+
+
+async def given(pair, asked_at=START, *, key=JD, answered_at=None):
+    """An ask of ours, and an answer to it that says what a signer with that key chooses."""
+    blinded = element(pair.querier.random)
+    ask = make_ask(pair.owner, blinded)
+    data, _ = await pair.owner.answerer.answer(ask_body(ask, blinded), "icbc")
+    message = AnswerMessage.from_bytes(data)
+    pair.owner.receipts.receipts.clear()
+    ask = replace(ask, asked_at=asked_at)
+    sent = AskMessage.from_bytes(ask_body(ask, blinded))
+    changes = {"ask": sha256(sent.ask).hex(), "answered_at": format_time(answered_at or asked_at)}
+    body = {**Answer.from_json(message.answer).body(), **changes}
+    signed = sign("answer", NETWORK, body, key)
+    return ask, sent, replace(message, answer=signed.json, signature=signed.signature).to_bytes()
+
+
+OLD = [{"late": True}, {"adopted": True}]
+
+
+@pytest.mark.parametrize("how", OLD, ids=["late", "adopted"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        (0, 2, JD, 0, True),
+        (0, 0.5, JD, 0, True),
+        (0.99, 2, JD, 0.99, True),
+        (0.99, 2, NEW, 1, True),
+        (2, 3, NEW, 2, True),
+        (0, 2, NEW, 0, False),
+        (0, 2, NEW, 1.5, False),
+        (2, 3, JD, 0.5, False),
+        (2, 3, JD, 2, False),
+        (2, 3, JD, -5, False),
+        (2, 3, JD, 10**4, False),
+    ],
+)
+async def test_an_old_answer_is_judged_by_our_times_and_not_by_its_signers(pair, how, case):
+    """The key was changed after an hour: who has the old one still can write any time into an answer."""
+    asked, received, key, answered, stands = case
+    pair.querier.registry.terms["jd"] = ROTATED
+    found = await given(pair, START + asked * HOUR, key=key, answered_at=START + answered * HOUR)
+    pair.clock.wait(3600 * received)
+    if stands:
+        assert pair.asker.verified(*found, **how).batch == found[0].batch
+    else:
+        with pytest.raises(PeerGarbage) as caught:
+            pair.asker.verified(*found, **how)
+        assert caught.value.code == "bad_signature"
+
+
+@pytest.mark.parametrize("how", [*OLD, {}], ids=["late", "adopted", "at once"])
+@pytest.mark.parametrize(("received", "stands"), [(0.4, True), (0.5, False), (2, False)])
+async def test_what_is_first_received_when_its_key_was_compromised_is_void(pair, how, received, stands):
+    term = KeyTerm(JD.public, START - HOUR, compromised_from=START + 0.5 * HOUR)
+    pair.querier.registry.terms["jd"] = [term, KeyTerm(NEW.public, START - HOUR)]
+    found = await given(pair)
+    pair.clock.wait(3600 * received)
+    if stands:
+        assert pair.asker.verified(*found, **how).batch == found[0].batch
+    else:
+        with pytest.raises(PeerGarbage) as caught:
+            pair.asker.verified(*found, **how)
+        assert caught.value.code == "bad_signature"
+
+
+async def test_an_answer_at_once_needs_a_key_that_is_in_force(pair):
+    pair.querier.registry.terms["jd"] = ROTATED
+    found = await given(pair)
+    assert pair.asker.verified(*found)
     pair.clock.wait(7200)
-    assert pair.asker.verified(ask, sent, data, adopted=True).adopted
-    assert not pair.asker.verified(ask, sent, data, late=True).adopted
     with pytest.raises(PeerGarbage):
-        pair.asker.verified(ask, sent, data)
-    ahead = resigned(AnswerMessage.from_bytes(data), JD, answered_at=START + timedelta(days=400)).to_bytes()
-    pair.querier.registry.keys = lambda _, at: [JD.public] if at > START + timedelta(days=300) else [new]
-    with pytest.raises(PeerGarbage):
-        pair.asker.verified(ask, sent, ahead, late=True)
+        pair.asker.verified(*found)
 
 
 # --- nothing that was sent is forgotten --------------------------------------------------------------

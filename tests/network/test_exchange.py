@@ -73,8 +73,9 @@ class Known:
     def limits(self, _member: str) -> Limits:
         return Limits(per_second=10_000, per_day=10_000, per_epoch=None)
 
-    def keys(self, owner: str, at: datetime) -> Sequence[bytes]:
-        return [term.public for term in self._view.current().members[owner].identity_in_force(at)]
+    def keys(self, owner: str, at: datetime, received: datetime) -> Sequence[bytes]:
+        terms = self._view.current().members[owner].identity
+        return [term.public for term in terms if term.may_sign(at, received)]
 
     def snapshots(self, _owner: str) -> Mapping[str, bytes]:
         return {"jd/high-risk": b"s" * 32}

@@ -26,6 +26,7 @@ from uuid import UUID
 from riskshare.encoding import cbor_decode
 from riskshare.errors import AskRefused, PeerDown, PeerGarbage, PeerLate, PeerRefused, StoreError
 from riskshare.keys import sealing_key
+from riskshare.keyterm import KeyTerm
 from riskshare.ledger import merkle
 from riskshare.ledger.receipt import KeptReceipt, UnansweredAsk
 from riskshare.ledger.sealed import SealedCheck, open_hour_key, open_record
@@ -99,6 +100,7 @@ class Registry:
         self.has_expired = False
         self.members: dict[str, AdmittedAsker] = {}
         self.quotas: dict[str, Limits] = {}
+        self.terms: dict[str, Sequence[KeyTerm]] = {}
         self.fetched: list[int] = []
         self.to_be_had = 0
         self.held: Callable[[str], Mapping[str, bytes]] = lambda owner: {}
@@ -127,7 +129,9 @@ class Registry:
     def limits(self, member: str) -> Limits:
         return self.quotas.get(member, PLENTY)
 
-    def keys(self, owner: str, now: datetime) -> Sequence[bytes]:
+    def keys(self, owner: str, at: datetime, received: datetime) -> Sequence[bytes]:
+        if owner in self.terms:
+            return [term.public for term in self.terms[owner] if term.may_sign(at, received)]
         found = self.members.get(owner)
         return found.keys if found else []
 
