@@ -131,7 +131,7 @@ class Directory:
         if file == self._registry.to_file():
             return False
         old = self._registry
-        # In a thread: the file is parsed before a signature can be looked at, and payments do not wait for that.
+        # In a thread: a file may be long, and payments do not wait for it.
         new = await asyncio.to_thread(verify_next, old, file)
         if self._registry is not old:
             return await self.take(file, keep=keep)

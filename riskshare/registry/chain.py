@@ -4,11 +4,16 @@ The first version that a peer sees is the one whose digest its operator pinned o
 From then on each version leads to the next: grown by one, naming its predecessor, signed by
 enough governors of the old set *and* of the new one. What is in it may grow and change,
 but no member and no key disappears, so that old signatures can always be audited.
+
+Whoever offers a file can write anything into it. So nothing of it is parsed before it is known to be what it must be:
+the first by its pinned digest, each later one by the old governors' signatures over its bytes. Why a file without them
+is refused, its version and network only hint at.
 """
 
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,12 +36,19 @@ from riskshare.registry.network import (
     malformed,
     parse_registry,
     registry_of,
+    unsigned,
 )
-from riskshare.registry.signed import SignedFile, read_file, sign_file
+from riskshare.registry.signed import SplitFile, sign_file, split_file
 from riskshare.signature import SigningKey
 
 MAX_VERSIONS = 10_000
 """Most versions that are walked at once."""
+
+# In a canonical statement the version is the last field, and the network stands before it. Within a text there would
+# be a backslash before the quotation marks.
+_END = 16 * 1024
+_NETWORK = re.compile(rb',"network":"([a-z0-9.-]{1,63})","previous":')
+_VERSION = re.compile(rb',"version":([1-9][0-9]{0,15})\}\Z')
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +71,25 @@ def conflict(ours: Registry, data: bytes) -> RegistryConflict | None:
 
     """
     with malformed():
-        return _conflict(ours, read_file(KIND, data, limit=MAX_FILE))
+        return _conflict(ours, split_file(data, limit=MAX_FILE))
 
 
-def _conflict(ours: Registry, other: SignedFile) -> RegistryConflict | None:
-    if (other.network, other.body.get("version")) != (ours.network, ours.version) or other.digest == ours.digest:
+def _conflict(ours: Registry, other: SplitFile) -> RegistryConflict | None:
+    if other.digest == ours.digest:
         return None
-    both = other.signers(ours.file.signers(key for key, _ in ours.file.signatures))
-    return RegistryConflict(ours.to_file(), other.to_bytes(), both) if both else None
+    both = other.signers(KIND, ours.network, ours.file.signers(key for key, _ in ours.file.signatures))
+    if not both:
+        return None
+    file = other.read(KIND)
+    if (file.network, file.body.get("version")) != (ours.network, ours.version):
+        return None
+    return RegistryConflict(ours.to_file(), file.to_bytes(), both)
 
 
 def verify_first(data: bytes, pinned: bytes) -> Registry:
     """Read the version that the operator pinned by its 32-byte digest.
 
-    1. The file has the right form and its statement the pinned digest. 2. The statement is well formed.
+    1. The file has the right form and its statement the pinned digest; only then it is parsed, and 2. well formed.
     3. Its own governors signed it.
 
     Raises:
@@ -80,13 +97,14 @@ def verify_first(data: bytes, pinned: bytes) -> Registry:
 
     """
     with malformed():
-        file = read_file(KIND, data, limit=MAX_FILE)
-        if not hmac.compare_digest(file.digest, pinned):
+        split = split_file(data, limit=MAX_FILE)
+        if not hmac.compare_digest(split.digest, pinned):
             raise RegistryError(
-                f"The registry file has the digest {file.digest.hex()}, not the pinned one."
+                f"The registry file has the digest {split.digest.hex()}, not the pinned one."
                 " Get the file, or the digest, from the governors again.",
                 code="registry_pin",
             )
+        file = split.read(KIND)
         registry = registry_of(file)
     check_signed(file, registry.governors, "its own governors")
     return registry
@@ -95,11 +113,11 @@ def verify_first(data: bytes, pinned: bytes) -> Registry:
 def verify_next(old: Registry, data: bytes) -> Registry:
     """Read the version that follows `old`.
 
-    1. The file has the right form and is of the same network.
-    2. Its version is one more and it names `old` as previous. The version of `old` itself gives
-       `old` back if it is the same, and is a fork if not.
-    3. Enough governors of the old set signed it; only then its content is looked into.
-    4. Enough of the new set did.
+    1. The file has the right form. The statement of `old` itself gives `old` back.
+    2. Enough governors of the old set signed its bytes; only then it is parsed. One that they did not sign is refused
+       for what it seems to be: of another network, older, further ahead, a fork; else for its signatures.
+    3. It is of the same network, its version is one more, and it names `old` as previous.
+    4. It is well formed, and enough of the new set signed it.
     5. It is not issued before `old`, and no member and no key is missing.
 
     Raises:
@@ -108,10 +126,19 @@ def verify_next(old: Registry, data: bytes) -> Registry:
 
     """
     with malformed():
-        file = read_file(KIND, data, limit=MAX_FILE)
-        if _is_same(old, file):
+        split = split_file(data, limit=MAX_FILE)
+        if split.digest == old.digest:
             return old
-        check_signed(file, old.governors, "the governors before it")
+        found = split.signers(KIND, old.network, old.governors.keys)
+        if len(found) < old.governors.threshold:
+            _check_place(old, split, *_hints(split.json))
+            raise unsigned(len(found), old.governors, "the governors before it")
+        file = split.read(KIND)
+        _check_place(old, split, file.network, form.read_integer(file.body.get("version"), "The version", least=1))
+        if file.body.get("previous") != old.digest.hex():
+            raise RegistryError(
+                f"This registry does not follow the version {old.version} that we have.", code="broken_chain"
+            )
         new = registry_of(file)
     check_signed(file, new.governors, "its own governors")
     _check_history(old, new)
@@ -135,34 +162,28 @@ def verify_chain(files: Iterable[bytes], pinned: bytes) -> Registry:
     return registry
 
 
-def _is_same(old: Registry, file: SignedFile) -> bool:
-    """Tell whether `file` is `old` (True) or claims to follow it (False); refuse all else."""
-    if file.network != old.network:
+def _hints(json: bytes) -> tuple[str | None, int | None]:
+    """What the end of a statement, not verified and not parsed, says of its network and version."""
+    network, version = _NETWORK.search(json[-_END:]), _VERSION.search(json[-_END:])
+    return network and network[1].decode(), version and int(version[1])
+
+
+def _check_place(old: Registry, split: SplitFile, network: str | None, version: int | None) -> None:
+    """Refuse another statement than that of `old` if it is not of its network and of the version after it."""
+    if network is not None and network != old.network:
         raise RegistryError("The registry is that of another network.", code="wrong_network")
-    version = form.read_integer(file.body.get("version"), "The version", least=1)
+    if version is None or version == old.version + 1:
+        return
     if version < old.version:
         raise RegistryError(
             f"Version {version} of the registry is older than the {old.version} that we have.", code="registry_rollback"
         )
-    if version > old.version + 1:
+    if version > old.version:
         raise RegistryError(
             f"Version {version} of the registry does not follow {old.version}; fetch those between.",
             code="registry_gap",
         )
-    if version == old.version:
-        if file.digest != old.digest:
-            _refuse_sibling(old, file)
-        return True
-    if file.body.get("previous") != old.digest.hex():
-        raise RegistryError(
-            f"Version {version} of the registry does not follow the version {old.version} that we have.",
-            code="broken_chain",
-        )
-    return False
-
-
-def _refuse_sibling(old: Registry, file: SignedFile) -> None:
-    if _conflict(old, file) is None:
+    if _conflict(old, split) is None:
         raise RegistryError(
             f"Another version {old.version} of the registry is not signed by a governor of ours.", code="bad_signature"
         )

@@ -219,11 +219,16 @@ def check_signed(file: SignedFile, governors: Governors, whose: str) -> None:
     """
     found = len(file.signers(governors.keys))
     if found < governors.threshold:
-        raise RegistryError(
-            f"The registry file has {found} valid signatures of {whose} and needs {governors.threshold}."
-            " Ask the governors for the right file.",
-            code="bad_signature",
-        )
+        raise unsigned(found, governors, whose)
+
+
+def unsigned(found: int, governors: Governors, whose: str) -> RegistryError:
+    """The refusal of a file with `found` valid signatures, fewer than needed; code `bad_signature`."""
+    return RegistryError(
+        f"The registry file has {found} valid signatures of {whose} and needs {governors.threshold}."
+        " Ask the governors for the right file.",
+        code="bad_signature",
+    )
 
 
 @contextmanager

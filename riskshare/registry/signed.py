@@ -3,20 +3,62 @@
 Such a file is the canonical JSON (RFC 8785) of `{"statement": {…}, "signatures": [{"key": hex,
 "signature": hex}, …]}`, the signatures sorted by key. What is signed are the bytes of every signed
 statement: kind, network, canonical JSON. The same bytes travel on the wire.
+
+The form is fixed up to the statement's first byte, so its signed bytes are found without reading JSON: `split_file`
+cuts them out, and whoever knows which keys must have signed verifies that before the statement is parsed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from riskshare.encoding import canonical_json, parse_canonical_json, parse_hex, sha256
+from riskshare.encoding import canonical_json, parse_canonical_json, sha256
 from riskshare.errors import EncodingError
-from riskshare.signature import PUBLIC_BYTES, SIGNATURE_BYTES, SigningKey, verify
+from riskshare.signature import SigningKey, verify
 from riskshare.statement import signed_bytes
 
 MAX_SIGNATURES = 64
+
+_BEGIN = b'{"signatures":['
+_MIDDLE = b'],"statement":'
+_SIGNATURE = rb'\{"key":"([0-9a-f]{64})","signature":"([0-9a-f]{128})"\}'
+_PAIR = re.compile(_SIGNATURE)
+_PAIRS = re.compile(rb"(?:" + _SIGNATURE + rb"(?:," + _SIGNATURE + rb")*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFile:
+    """Such a file, cut in two: `json` are the statement's bytes, which nobody has looked into."""
+
+    json: bytes = field(repr=False)
+    signatures: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the statement's bytes, 32 bytes."""
+        return sha256(self.json)
+
+    def signers(self, kind: str, network: str, among: Iterable[bytes]) -> frozenset[bytes]:
+        """Those keys of `among` whose signature of a statement of that kind in that network is here and holds."""
+        wanted = frozenset(among)
+        message = signed_bytes(kind, network, self.json)
+        return frozenset(key for key, made in self.signatures if key in wanted and verify(key, message, made))
+
+    def read(self, kind: str) -> SignedFile:
+        """Parse the statement.
+
+        Raises:
+            EncodingError: it is not canonical, or does not name its network.
+
+        """
+        body = parse_canonical_json(self.json, limit=len(self.json))
+        network = body.get("network")
+        if type(network) is not str:
+            raise EncodingError("The statement does not name its network.")
+        return SignedFile(kind, network, self.json, body, self.signatures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +82,7 @@ class SignedFile:
 
     def signers(self, among: Iterable[bytes]) -> frozenset[bytes]:
         """Those keys of `among` whose signature is here and holds."""
-        wanted = frozenset(among)
-        message = signed_bytes(self.kind, self.network, self.json)
-        return frozenset(key for key, made in self.signatures if key in wanted and verify(key, message, made))
+        return SplitFile(self.json, self.signatures).signers(self.kind, self.network, among)
 
     def to_bytes(self) -> bytes:
         """The file's bytes."""
@@ -73,23 +113,36 @@ def read_file(kind: str, data: bytes, *, limit: int) -> SignedFile:
         EncodingError: too long, not canonical, or of another form.
 
     """
-    whole = parse_canonical_json(data, limit=limit)
-    body, signatures = whole.get("statement"), whole.get("signatures")
-    if set(whole) != {"statement", "signatures"} or type(body) is not dict or type(signatures) is not list:
-        raise EncodingError('The file is not {"signatures": […], "statement": {…}}.')
-    network = body.get("network")
-    if type(network) is not str:
-        raise EncodingError("The statement does not name its network.")
-    if len(signatures) > MAX_SIGNATURES:
+    return split_file(data, limit=limit).read(kind)
+
+
+def split_file(data: bytes, *, limit: int) -> SplitFile:
+    """Cut such a file, of at most `limit` bytes, into statement and signatures. Neither is verified.
+
+    Raises:
+        EncodingError: too long, or of another form.
+
+    """
+    if len(data) > limit:
+        raise EncodingError(f"The file is longer than the {limit} bytes allowed.")
+    middle = data.find(_MIDDLE)
+    if middle < 0 or not data.startswith(_BEGIN) or not data.endswith(b"}}"):
+        raise _malformed()
+    signatures = data[len(_BEGIN) : middle]
+    if signatures.count(b"{") > MAX_SIGNATURES:
         raise EncodingError(f"The file has more than {MAX_SIGNATURES} signatures.")
-    pairs = tuple(_pair(item) for item in signatures)
+    if _PAIRS.fullmatch(signatures) is None:
+        raise _malformed()
+    pairs = tuple(
+        (bytes.fromhex(key.decode()), bytes.fromhex(made.decode())) for key, made in _PAIR.findall(signatures)
+    )
     keys = [key for key, _ in pairs]
     if keys != sorted(set(keys)):
         raise EncodingError("The file's signatures are not sorted by key, each key once.")
-    return SignedFile(kind, network, canonical_json(body), body, pairs)
+    return SplitFile(data[middle + len(_MIDDLE) : -1], pairs)
 
 
-def _pair(item: object) -> tuple[bytes, bytes]:
-    if type(item) is not dict or set(item) != {"key", "signature"}:
-        raise EncodingError("A signature in the file has another form than key and signature.")
-    return parse_hex(item["key"], PUBLIC_BYTES), parse_hex(item["signature"], SIGNATURE_BYTES)
+def _malformed() -> EncodingError:
+    return EncodingError(
+        'The file is not {"signatures":[{"key":…,"signature":…},…],"statement":{…}} in canonical form (RFC 8785).'
+    )

@@ -19,19 +19,22 @@ from riskshare.registry import (
     Quota,
     Registry,
     add_signatures,
+    chain,
     conflict,
     first_body,
     next_body,
     parse_peer_url,
     parse_registry,
     sign_registry,
+    signed,
     verify_chain,
     verify_first,
     verify_next,
 )
 from riskshare.registry.network import MAX_FILE
-from riskshare.registry.signed import SignedFile, read_file, sign_file
+from riskshare.registry.signed import SignedFile, read_file, sign_file, split_file
 from riskshare.signature import SigningKey
+from riskshare.statement import signed_bytes
 from tests.simulator.network import SimulatedNetwork, make_network, seed
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -313,6 +316,116 @@ def test_a_version_that_drops_a_key_is_refused(net, kind):
         verify_next(net.registry, sign_registry(body, net.governors))
 
 
+# Nothing is parsed that is not signed
+
+
+def unsigned_file(
+    statement: bytes, key: SigningKey = STRANGER, kind: str = "registry", network: str = "simnet"
+) -> bytes:
+    """A file in the right form with any bytes as its statement, signed by a stranger."""
+    made = key.sign(signed_bytes(kind, network, statement))
+    pair = b'{"key":"%s","signature":"%s"}' % (key.public.hex().encode(), made.hex().encode())
+    return b'{"signatures":[' + pair + b'],"statement":' + statement + b"}"
+
+
+GARBAGE = {
+    "empty": b"{}",
+    "no JSON": b'{"a":]}',
+    "no text": b'{"a":\xff\xfe}',
+    "deep": b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b',"version":3}',
+    "duplicate keys": b'{"version":3,"version":3}',
+    "a number beyond all": b'{"version":1' + b"0" * 5000 + b"}",
+    "not canonical": b'{ "version": 3 }',
+    "next by its end": b'{"a":]],"version":3}',
+    "other things": b'{"members":[{"name":"x"}],"version":3}',
+}
+
+
+@pytest.mark.parametrize("statement", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_with_a_bad_signature_is_refused_for_its_signature_and_never_parsed(net, statement, monkeypatch):
+    def parsed(*_arguments, **_options):
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr(signed, "parse_canonical_json", parsed)
+    monkeypatch.setattr(chain, "registry_of", parsed)
+    with refused("bad_signature"):
+        verify_next(net.registry, unsigned_file(statement))
+    with refused("registry_pin"):
+        verify_first(unsigned_file(statement), net.registry.digest)
+    assert conflict(net.registry, unsigned_file(statement)) is None
+
+
+@pytest.mark.parametrize(
+    "statement", [GARBAGE[name] for name in ("no JSON", "deep", "not canonical", "duplicate keys")]
+)
+def test_garbage_that_the_governors_signed_is_malformed(net, statement):
+    with refused("registry_malformed"):
+        verify_next(net.registry, unsigned_file(statement, net.governors[0]))
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (b',"network":"othernet","previous":null,"version":3}', "wrong_network"),
+        (b',"version":1}', "registry_rollback"),
+        (b',"version":2}', "bad_signature"),
+        (b',"version":3}', "bad_signature"),
+        (b',"version":4}', "registry_gap"),
+        (b',"version":9007199254740991}', "registry_gap"),
+        (b',"version":0}', "bad_signature"),
+        (b',"version":03}', "bad_signature"),
+        (b',"version":-1}', "bad_signature"),
+        (b',"version":1e3}', "bad_signature"),
+        (b',"version":4 }', "bad_signature"),
+        (b',"x":",\\"version\\":4}"}', "bad_signature"),
+    ],
+)
+def test_what_an_unsigned_file_seems_to_be_is_told_and_changes_nothing(net, end, code):
+    with refused(code):
+        verify_next(net.registry, unsigned_file(b'{"a":]' + end))
+
+
+def test_a_version_that_the_governors_signed_for_another_network_is_refused(net):
+    body = next_body(net.registry, now=NOW) | {"network": "othernet"}
+    file = unsigned_file(canonical_json(body), net.governors[0])
+    with refused("wrong_network"):
+        verify_next(net.registry, file)
+
+
+def test_a_statement_is_cut_out_byte_for_byte(net):
+    split = split_file(net.registry.to_file(), limit=MAX_FILE)
+    assert (split.json, split.digest) == (net.registry.file.json, net.registry.digest)
+    assert split.signatures == net.registry.file.signatures
+    assert split.read("registry") == net.registry.file
+
+
+@given(
+    st.dictionaries(st.text(st.characters(codec="ascii"), max_size=8), st.text(max_size=30) | st.integers(0, 9)),
+    st.integers(0, 5),
+)
+def test_any_file_that_we_write_is_cut_where_it_was_put_together(body, count):
+    """Whatever stands in the statement, the form of the signatures within a text included."""
+    body = body | {"network": "net", "trap": '],"statement":{"signatures":['}
+    keys = [SigningKey(seed("cut", number)) for number in range(count)]
+    file = sign_file("registry", "net", body, keys)
+    split = split_file(file.to_bytes(), limit=MAX_FILE)
+    assert (split.json, split.signatures) == (file.json, file.signatures)
+    assert split.signers("registry", "net", [key.public for key in keys]) == {key.public for key in keys}
+    assert split.read("registry").body == body
+
+
+@given(
+    st.binary(max_size=300) | st.binary(max_size=100).map(lambda data: b'{"signatures":[],"statement":{' + data + b"}}")
+)
+def test_any_bytes_are_cut_or_refused(data):
+    try:
+        split = split_file(data, limit=MAX_FILE)
+        file = split.read("registry")
+    except EncodingError:
+        return
+    assert file.to_bytes() == data
+
+
 # Malformed registries: signed by the right governors, and refused all the same
 
 
@@ -455,10 +568,12 @@ def test_more_members_than_allowed_are_refused(net):
 def test_bytes_that_are_no_registry_file_are_refused(net, data):
     with refused("registry_malformed"):
         parse_registry(data)
-    with refused("registry_malformed"):
+    with pytest.raises(RegistryError) as caught:
         verify_first(data, bytes(32))
-    with pytest.raises(RegistryError):
+    assert caught.value.code in {"registry_malformed", "registry_pin"}
+    with pytest.raises(RegistryError) as caught:
         verify_next(net.registry, data)
+    assert caught.value.code in {"registry_malformed", "bad_signature"}
 
 
 def test_a_file_beyond_its_limit_is_refused_before_it_is_parsed(net):
