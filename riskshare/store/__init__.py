@@ -5,9 +5,12 @@ Order of durability
     answer leaves. A querier commits the sealed record of a check together with the receipts that it holds and
     the asks that nobody answered; only then the verdict leaves. A segment's file is synced to disk, then its
     row and its snapshot are committed together, then the snapshot is served; a file is deleted only after its
-    row. A subscriber commits a list's new state, then uses it. A crash between any two of these steps loses
-    nothing: what was committed and never left is found by its key (batch, check, version) when it is asked for
-    again.
+    row. A crash between any two of these steps loses nothing: what was committed and never left is found by its key
+    (batch, check, version) when it is asked for again.
+
+    A subscriber uses a list's new state as soon as it is verified and commits it right behind, again with each poll until
+    that succeeds: a withdrawal must not wait for PostgreSQL. A crash in between forgets that one version, and the owner
+    is asked for it again; an owner that then shows another in its place is convicted by checks that named the first.
 
     A flush whose outcome is in doubt counts as failed; repeating it changes nothing (`group_commit`). On a replicated
     PostgreSQL "committed" must mean a synchronous replica (`synchronous_standby_names`): the operator sees to it.

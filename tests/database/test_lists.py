@@ -65,7 +65,7 @@ async def test_counts_of_an_empty_list(store, mine):
     assert await store.lists.counts(mine.id) == ListCounts(0, 0, 0, 0)
 
 
-# --- imports
+# --- files that are imported
 
 
 async def test_an_import_adds_entries_that_are_active(store, mine, made):
