@@ -103,6 +103,13 @@ def test_every_code_has_one_row():
     )
 
 
+def test_every_code_is_named_by_a_test():
+    """As a text of its own: an error that no test has provoked may say anything, or never come."""
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
+    named = {text for path in tests for text in literals(ast.parse(path.read_text(encoding="utf-8")))}
+    nothing(sorted({row["code"] for row in rows()} - named), "no test provokes these codes")
+
+
 def test_every_row_has_a_code_that_exists():
     known = codes_of_the_tree() | {text for tree in sources() for text in literals(tree)}
     nothing(sorted({row["code"] for row in rows()} - known), "no source names these codes of docs/errors.md any more")

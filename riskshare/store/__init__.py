@@ -8,9 +8,9 @@ Order of durability
     row. A crash between any two of these steps loses nothing: what was committed and never left is found by its key
     (batch, check, version) when it is asked for again.
 
-    A subscriber uses a list's new state as soon as it is verified and commits it right behind, again with each poll until
-    that succeeds: a withdrawal must not wait for PostgreSQL. A crash in between forgets that one version, and the owner
-    is asked for it again; an owner that then shows another in its place is convicted by checks that named the first.
+    A subscriber uses a list's new state as soon as it is verified and commits it right behind, again with each poll
+    until that succeeds: a withdrawal must not wait for PostgreSQL. A crash in between forgets that one version, and the
+    owner is asked for it again; one that then shows another in its place is convicted by checks that named the first.
 
     A flush whose outcome is in doubt counts as failed; repeating it changes nothing (`group_commit`). On a replicated
     PostgreSQL "committed" must mean a synchronous replica (`synchronous_standby_names`): the operator sees to it.
