@@ -18,7 +18,7 @@ from riskshare.membership.group import is_element
 from riskshare.membership.identifier import parse
 from riskshare.query import check as check_module
 from riskshare.query.check import INLINE
-from riskshare.query.message import Ask, AskMessage
+from riskshare.query.message import MAX_SNAPSHOTS, Ask, AskMessage
 from riskshare.signature import verify
 from riskshare.statement import signed_bytes
 from tests.simulator.query import (
@@ -119,6 +119,18 @@ async def test_the_same_identifier_twice_is_a_hit_twice(scene):
 async def test_a_label_in_a_delta_is_found(scene):
     scene.jd.list("telecom_fraud", [UNLISTED], local="fresh", delta=True)
     assert [hit.list for hit in (await scene.check(UNLISTED)).hits] == ["jd/fresh"]
+
+
+async def test_an_owner_with_very_many_lists_is_asked_once_and_all_are_looked_into(scene):
+    """More lists than an ask may name snapshots: those that it names are the first by name."""
+    names = [scene.jd.list("telecom_fraud", [LISTED], local=f"list-{number:03}") for number in range(300)]
+    verdict = await scene.check(LISTED, UNLISTED)
+    assert [hit.list for hit in verdict.hits if hit.list in set(names)] == names
+    assert statuses(verdict)["jd"] == "answered"
+    [ask] = scene.wire.asks("jd")
+    assert (ask.count, list(ask.snapshots)) == (2, [*names, scene.fraud][:MAX_SNAPSHOTS])
+    part = next(part for part in verdict.owners if part.owner == "jd")
+    assert set(part.lists) == {*names, scene.fraud}
 
 
 async def test_only_the_categories_asked_for_are_looked_into(scene):

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from riskshare.client import NOT_MODIFIED
+from riskshare.client.peers import ASKING
 from riskshare.errors import DiskError, PeerDown, PeerGarbage, PeerRefused
 from riskshare.ledger.receipt import KeptReceipt, Receipt
 from riskshare.query.message import AnswerMessage, AskMessage, new_batch
@@ -155,6 +156,39 @@ def segment(pair: Pair, tmp_path: Path) -> bytes:
     (tmp_path / "segment").write_bytes(data)
     pair.shelf.files[b"s" * 32] = tmp_path / "segment"
     return data
+
+
+async def test_a_range_that_the_file_does_not_have_is_refused(pair: Pair, segment: bytes) -> None:
+    size = len(segment)
+    for offset, length in ((size, 10), (2 * size, 1), (50, -20)):
+        with pytest.raises(PeerRefused) as caught:
+            await pair.client.segment_range("jd", b"s" * 32, offset=offset, length=length, total=size + 10)
+        assert (caught.value.status, caught.value.remote_code) == (416, "range_not_satisfiable")
+
+
+async def test_polls_of_many_lists_hold_up_no_ask(pair: Pair) -> None:
+    """An owner has more lists than there are connections for asks; each is followed by a poll that is held."""
+    pair.shelf.snapshots.append((b"1" * 32, b"one"))
+    count = ASKING + 40
+    polled, all_polled = 0, asyncio.Event()
+    wait = pair.shelf.wait
+
+    async def counted(list_name: str, epoch: bytes, digest: bytes, seconds: float) -> None:
+        nonlocal polled
+        polled += 1
+        if polled == count:
+            all_polled.set()
+        await wait(list_name, epoch, digest, seconds)
+
+    pair.shelf.wait = counted  # type: ignore[method-assign]
+    polls = [asyncio.ensure_future(pair.client.snapshot("jd", LIST, EPOCH, b"1" * 32, wait=20)) for _ in range(count)]
+    async with asyncio.timeout(60):
+        await all_polled.wait()
+        asks = [pair.client.evaluate("jd", b"ask %d" % number, 10) for number in range(20)]
+        assert await asyncio.gather(*asks) == [b"ask %d" % number for number in range(20)]
+        pair.shelf.snapshots.append((b"2" * 32, b"two"))
+        pair.shelf.news.set()
+        assert await asyncio.gather(*polls) == [(b"2" * 32, b"two")] * count
 
 
 async def test_a_segment_is_fetched_whole(pair: Pair, segment: bytes) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from riskshare.errors import OpenError
 from riskshare.keys import sealing_key
@@ -108,3 +110,21 @@ def test_no_key_is_shown(hours):
     key, _ = hours.current(AT)
     assert key.export().hex() not in repr(vars(hours))
     assert repr(key.export()) not in repr(vars(hours))
+
+
+@given(st.lists(st.tuples(st.integers(-7200, 7200), st.booleans()), min_size=1, max_size=8))
+@settings(max_examples=25)
+def test_whatever_the_clock_does_each_key_is_given_sealed_until_it_is_kept(moves):
+    """A step back over the hour makes another key; none is used without its sealed form being durable or given."""
+    hours = HourKeys("icbc", PRIVATE.public_key(), Random("property"))
+    at, durable = AT, set()
+    for seconds, keep in moves:
+        at += timedelta(seconds=seconds)
+        key, sealed = hours.current(at)
+        assert key.hour <= at < key.hour + timedelta(hours=1)
+        assert (sealed is None) == (key.id in durable)
+        if sealed is not None:
+            assert opened(sealed).export() == key.export()
+        if keep:
+            hours.kept(key.id)
+            durable.add(key.id)

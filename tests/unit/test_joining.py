@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from riskshare.certificate import new_certificate, pem_to_der
 from riskshare.encoding import base64_text
@@ -26,6 +28,15 @@ def net() -> SimulatedNetwork:
 @pytest.fixture(scope="module")
 def boc() -> SimulatedMember:
     return make_member("boc", URL, NOW)
+
+
+VALUES = (
+    st.none()
+    | st.integers(0, 9)
+    | st.text(max_size=12)
+    | st.lists(st.sampled_from(["owner", "querier", "auditor", "x"]), max_size=3)
+    | st.sampled_from(["0.5", "bank", "boc", "2027-01-01T00:00:00.000Z", URL])
+)
 
 
 def refused(code: str = "join_refused", match: str | None = None):
@@ -63,6 +74,31 @@ def test_admitted_members_stand_in_the_next_version(boc):
     net.issue(admit(net, boc.request("simnet", NOW)).values(), now=LATER)
     assert list(net.registry.members) == ["boc", "icbc"]
     assert net.registry.member_by_spki(boc.certificate.spki, LATER).name == "boc"
+
+
+@given(position=st.integers(0, 2**20), change=st.integers(1, 255))
+@settings(max_examples=100)
+def test_no_altered_byte_of_a_request_goes_unnoticed(boc, position, change):
+    data = bytearray(boc.request("simnet", NOW))
+    data[position % len(data)] ^= change
+    with pytest.raises(RegistryError) as caught:
+        read_request(bytes(data))
+    assert caught.value.code in {"join_refused", "bad_signature"}
+
+
+@given(
+    key=st.sampled_from(["price", "roles", "url", "title", "kind", "member", "identity", "expires_at"]), value=VALUES
+)
+def test_a_request_with_any_value_is_read_as_it_stands_or_refused(boc, key, value):
+    data, codes = altered(boc, **{key: value}), set()
+    try:
+        request = read_request(data)
+    except RegistryError as error:
+        codes = {error.code}
+    else:
+        assert read_file("join", data, limit=10**6).body[key] == value
+        assert request.identity == boc.identity.public
+    assert codes <= {"join_refused", "bad_signature"}
 
 
 @pytest.mark.parametrize("missing", ["identity", "ledger", "witness"])

@@ -180,8 +180,9 @@ def test_a_proof_holds_and_a_changed_bit_anywhere_fails_it(key, values, random_s
     middle = 96 + 32 * len(values)
     with pytest.raises(ProofError):
         oprf.verify_proof(changed[:32], split(changed[96:middle]), split(changed[middle:]), changed[32:96], mode)
-    with pytest.raises(ProofError):
+    with pytest.raises(ProofError) as caught:
         oprf.verify_proof(key.public, blinded, evaluated, proof, Mode(1 - mode))
+    assert caught.value.code == "bad_proof"
 
 
 # --- proofs that must fail -------------------------------------------------------------------

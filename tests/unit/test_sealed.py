@@ -66,8 +66,9 @@ def test_no_two_checks_share_a_record_key():
 
 
 def test_another_hour_key_does_not_open():
-    with pytest.raises(OpenError):
+    with pytest.raises(OpenError) as caught:
         open_record(SEALED, HourKey(KEY_ID, HOUR, bytes(32)), member="bank", check=CHECK)
+    assert caught.value.code == "does_not_open"
 
 
 def test_another_member_does_not_open():
