@@ -325,3 +325,33 @@ def test_an_honest_member_is_within_its_allowances():
     """An adoption's round of 30 seconds reads ever new pages; a peer sends its open asks again every 5 seconds."""
     assert PAGES.depth >= 30 * PAGES.per_second
     assert LOOKUPS.depth >= 5 * LOOKUPS.per_second
+
+
+# -- several processes ----------------------------------------------------------------------------------------------
+
+MOVES = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(1, 30), st.sampled_from(["take", "take", "load", "restart"])), max_size=40
+)
+
+
+@given(MOVES, st.integers(1, 200))
+def test_processes_exceed_a_day_by_no_more_than_they_have_not_heard_of_one_another(moves, per_day):
+    """Their receipts are in one store; each takes up the sums now and then."""
+    stored = 0
+    processes = [Quotas() for _ in range(3)]
+    unheard = [0, 0, 0]
+    for process, count, move in moves:
+        if move == "restart":
+            processes[process] = Quotas()
+        if move != "take":
+            processes[process].load(DAY, {"icbc": stored}, {})
+            unheard[process] = 0
+            continue
+        try:
+            take(processes[process], count, Limits(10**6, per_day))
+        except AskRefused:
+            assert stored + count > per_day
+            continue
+        stored += count
+        unheard = [each + (count if other != process else 0) for other, each in enumerate(unheard)]
+        assert stored <= per_day + unheard[process]
