@@ -1,8 +1,8 @@
 """All cores at work: threads for batches of group operations, processes for building lists.
 
 Threads serve small batches, because libsodium's functions run without the interpreter's lock; they
-share the keys in memory. Large batches of asks go on to the processes of `crew`. Building a list does as much in Python as in libsodium, so it
-runs in processes, which get the key through a pipe.
+share the keys in memory. Large batches of asks go on to the processes of `crew`. Building a list does as
+much in Python as in libsodium, so it runs in processes, which get the key through a pipe.
 """
 
 from __future__ import annotations
