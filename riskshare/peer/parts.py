@@ -33,7 +33,8 @@ from riskshare.query.message import ELEMENT_BYTES
 from riskshare.query.quota import Quotas
 from riskshare.query.tokens import TokenCache
 from riskshare.sharing.builders import ProcessBuilders
-from riskshare.sharing.mirror import Mirror, Rules
+from riskshare.sharing.copies import Rules
+from riskshare.sharing.mirror import Mirror
 from riskshare.sharing.publish import Publisher, Terms
 from riskshare.sharing.published import Published
 from riskshare.sharing.subscribe import Subscriber

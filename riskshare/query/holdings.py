@@ -12,7 +12,8 @@ from typing import Final, Protocol
 
 from riskshare.membership.oprf import SecretKey
 from riskshare.query.held import HeldEpoch, HeldList, HeldOwner, OwnerState
-from riskshare.sharing.mirror import Following, Mirror
+from riskshare.sharing.copies import Following
+from riskshare.sharing.mirror import Mirror
 from riskshare.sharing.published import Published
 from riskshare.sharing.segment_read import NeedBucket
 from riskshare.sharing.standing import ListStanding, Status

@@ -11,22 +11,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO, Final, Protocol
 
 from riskshare.encoding import canonical_json, cbor_decode, parse_canonical_json, sha256
 from riskshare.errors import DiskError, EncodingError, RiskshareError, SegmentError, SnapshotError, StoreError
+from riskshare.sharing.copies import Copies, Files, Following, Rules
 from riskshare.sharing.history import Accepted, Gap, Unchanged
 from riskshare.sharing.kept import FraudProofRow, TrustedRow
 from riskshare.sharing.progress import is_behind, without_times
-from riskshare.sharing.segment import read_header
-from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment
-from riskshare.sharing.segment_ref import HEADER_ROOM, SegmentRef
+from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.snapshot import MAX_BYTES, SnapshotStatement
-from riskshare.sharing.standing import SegmentFacts
 from riskshare.sharing.trusted import TrustedSnapshots
-from riskshare.sharing.view import ListView, Summary, summary
+from riskshare.sharing.view import ListView
 
 MOST_MISSING: Final = 10_000
 """Most versions that are walked back in one go."""
@@ -66,29 +63,6 @@ class Source(Protocol):
         """Write exactly that part of a segment file into `out`, from its present position on."""
 
 
-class Files(Protocol):
-    """The local copies of segment files."""
-
-    def has(self, ref: SegmentRef) -> bool:
-        """Whether the file is here."""
-
-    def map(self, ref: SegmentRef) -> memoryview:
-        """Map it. Raises SegmentError."""
-
-    async def fetch(self, fill: Fill) -> SegmentRef:
-        """Let `fill` write a new file durably. Raises DiskError."""
-
-    def delete(self, digest: bytes) -> None:
-        """Remove a file."""
-
-
-class Fill(Protocol):
-    """Writes one file."""
-
-    async def __call__(self, out: BinaryIO) -> SegmentRef:
-        """Fill an empty file and say what it is."""
-
-
 class State(Protocol):
     """Where the state of `TrustedSnapshots` survives restarts."""
 
@@ -115,29 +89,6 @@ class Observer(Protocol):
         """Two contradicting statements of a member were found."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How to follow: see the configuration of the same names."""
-
-    catalogue_seconds: float = 5.0
-    hold_seconds: float = 20.0
-    on_demand: frozenset[str] = frozenset()
-    on_demand_by_default: bool = False
-
-    def is_on_demand(self, list_name: str) -> bool:
-        """Whether a list's buckets are fetched only when needed."""
-        return self.on_demand_by_default != (list_name in self.on_demand)
-
-
-@dataclass(frozen=True, slots=True)
-class Following:
-    """A snapshot that serves, with its view."""
-
-    snapshot: SnapshotStatement
-    digest: bytes
-    view: ListView = field(repr=False)
-
-
 class Mirror:
     """What is held of all owners' lists."""
 
@@ -156,16 +107,14 @@ class Mirror:
         self.generation = 0
         """Grows whenever anything that a check looks into has changed."""
         self._source = source
-        self._files = files
+        self._copies = Copies(source=source, files=files, rules=rules)
         self._state = state
-        self._rules = rules
         self._observer = observer
         self._now = now
         self._views: dict[Place, Following] = {}
         self._saved: dict[tuple[str, str], tuple[int, bytes]] = {}
         self._pending: dict[Place, SnapshotStatement] = {}
         self._refused: set[Place] = set()
-        self._opened: dict[SegmentRef, BaseSegment | DeltaSegment] = {}
         self._told: set[bytes] = set()
 
     def following(self, list_name: str, epoch: bytes) -> Following | None:
@@ -203,7 +152,9 @@ class Mirror:
                 held = self.trusted.serving(entry.list_name, epoch.digest)
                 if held is not None:
                     try:
-                        self._serve(held.snapshot, held.digest, await asyncio.to_thread(self._view, held.snapshot))
+                        self._serve(
+                            held.snapshot, held.digest, await asyncio.to_thread(self._copies.view, held.snapshot, None)
+                        )
                     except (SegmentError, SnapshotError, DiskError) as error:
                         self._observer.failed(owner, entry.list_name, error)
 
@@ -232,12 +183,10 @@ class Mirror:
             return False
         abandoned, self._pending[place] = self._pending.get(place), snapshot
         if abandoned is not None:
-            self._delete_unnamed(abandoned)
+            self._drop(abandoned)
         try:
-            for ref in snapshot.segments:
-                if not self._files.has(ref):
-                    await self._fetch(owner, snapshot, ref)
-            view = await asyncio.to_thread(self._view, snapshot)
+            await self._copies.fetch(owner, snapshot)
+            view = await asyncio.to_thread(self._copies.view, snapshot, following)
         except RiskshareError:
             held = self.trusted.serving(list_name, snapshot.epoch)
             if held is not None and held.digest == digest:
@@ -245,7 +194,7 @@ class Mirror:
                 self.generation += 1
             raise
         for index, ref in enumerate(snapshot.segments):
-            self.trusted.accept_segment(list_name, digest, index, self._facts(snapshot, ref))
+            self.trusted.accept_segment(list_name, digest, index, self._copies.facts(snapshot, ref))
         self._serve(snapshot, digest, view)
         await self.save(owner, list_name)
         return True
@@ -282,77 +231,6 @@ class Mirror:
                 break
         raise _broken()
 
-    async def _fetch(self, owner: str, snapshot: SnapshotStatement, ref: SegmentRef) -> None:
-        """Fetch one segment file: whole, or on demand without the buckets of a base."""
-        on_demand = self._rules.is_on_demand(snapshot.list_name)
-
-        async def fill(out: BinaryIO) -> SegmentRef:
-            if not on_demand:
-                await self._source.segment(owner, ref, out, offset=0, length=ref.file_length)
-                return ref
-            await self._source.segment(owner, ref, out, offset=0, length=min(HEADER_ROOM, ref.file_length))
-            out.seek(0)
-            header = read_header(out.read(ref.header_length), ref)
-            for offset, length in header.ranges():
-                out.seek(offset)
-                await self._source.segment(owner, ref, out, offset=offset, length=length)
-            out.truncate(ref.file_length)
-            return ref
-
-        await self._files.fetch(fill)
-
-    def _facts(self, snapshot: SnapshotStatement, ref: SegmentRef) -> SegmentFacts:
-        """What was found in a segment that `_view` has opened."""
-        segment = self._opened[ref]
-        is_base = isinstance(segment, BaseSegment)
-        partial = is_base and self._rules.is_on_demand(snapshot.list_name)
-        return SegmentFacts(
-            header_digest=ref.header_digest,
-            header_length=ref.header_length,
-            file_digest=None if partial else ref.file_digest,
-            file_length=ref.file_length,
-            list_name=segment.header.list_name,
-            epoch=segment.header.epoch,
-            kind="base" if is_base else "delta",
-        )
-
-    def _open(self, snapshot: SnapshotStatement, ref: SegmentRef) -> BaseSegment | DeltaSegment:
-        """Open a file and verify every byte that will be used of it; a file that fails is removed."""
-        known = self._opened.get(ref)
-        if known is not None:
-            return known
-        on_demand = self._rules.is_on_demand(snapshot.list_name)
-        try:
-            segment = open_segment(self._files.map(ref), ref, snapshot.list_name, snapshot.epoch, on_demand=on_demand)
-            if isinstance(segment, BaseSegment) and not on_demand:
-                segment.verify_all()
-        except SegmentError:
-            # Not the file of another list, which was verified, and which this owner may have named without right.
-            if all(other.file_digest != ref.file_digest for other in tuple(self._opened)):
-                self._files.delete(ref.file_digest)
-            raise
-        self._opened[ref] = segment
-        return segment
-
-    def _view(self, snapshot: SnapshotStatement) -> ListView:
-        """Look at a snapshot's segments as one, and verify that they hold the labels that it says."""
-        former = self.following(snapshot.list_name, snapshot.epoch)
-        opened = [self._open(snapshot, ref) for ref in snapshot.segments]
-        if former is not None and former.snapshot.segments == snapshot.segments:
-            view, found = former.view, Summary(former.snapshot.count, former.snapshot.labels)
-        else:
-            bases = [segment for segment in opened if isinstance(segment, BaseSegment)]
-            if bases[1:] or (bases and bases[0] is not opened[0]):
-                raise SegmentError("Only the first segment of a list may be a base.", code="segment_mixed")
-            deltas = [segment for segment in opened if isinstance(segment, DeltaSegment)]
-            view = ListView(bases[0] if bases else None, deltas)
-            if view.base is not None and view.base.on_demand:
-                return view  # without the buckets, nobody can tell
-            found = summary(view)
-        if found != Summary(snapshot.count, snapshot.labels):
-            raise SnapshotError("The segments hold other labels than their snapshot says.", code="mixed_segments")
-        return view
-
     def _serve(self, snapshot: SnapshotStatement, digest: bytes, view: ListView) -> None:
         """Put the view of a snapshot in place of the former one, whose files go if nothing names them now."""
         place = (snapshot.list_name, snapshot.epoch)
@@ -362,7 +240,7 @@ class Mirror:
         self._refused.discard(place)
         self.generation += 1
         if former is not None:
-            self._delete_unnamed(former.snapshot)
+            self._drop(former.snapshot)
         self._observer.followed(snapshot.list_name, snapshot.version, snapshot.count)
 
     def retain(self, owner: str, wanted: Container[Place]) -> None:
@@ -374,19 +252,11 @@ class Mirror:
                 self.generation += 1
                 for gone in (following.snapshot if following else None, pending):
                     if gone is not None:
-                        self._delete_unnamed(gone)
+                        self._drop(gone)
 
-    def _delete_unnamed(self, gone: SnapshotStatement) -> None:
+    def _drop(self, gone: SnapshotStatement) -> None:
         """Delete the files that no snapshot names which serves or is being fetched."""
-        named = [following.snapshot for following in self._views.values()] + list(self._pending.values())
-        kept = {ref for snapshot in named for ref in snapshot.segments}
-        files = {ref.file_digest for ref in kept}  # two owners may name one file, one of them wrongly
-        for ref in gone.segments:
-            if ref not in kept:
-                self._opened.pop(ref, None)
-                if ref.file_digest not in files:
-                    with suppress(DiskError):  # it takes up room, and does no harm
-                        self._files.delete(ref.file_digest)
+        self._copies.drop(gone, [*(each.snapshot for each in self._views.values()), *self._pending.values()])
 
     async def save(self, owner: str, list_name: str) -> None:
         """Store the state of an owner (empty `list_name`) or list, if it has changed.

@@ -16,7 +16,8 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from riskshare.errors import PeerDown, RiskshareError
-from riskshare.sharing.mirror import Mirror, Observer, Place, Rules, Source
+from riskshare.sharing.copies import Rules
+from riskshare.sharing.mirror import Mirror, Observer, Place, Source
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 15.0

@@ -12,7 +12,7 @@ from riskshare.encoding import parse_canonical_json, sha256
 from riskshare.errors import DiskError, PeerDown, PeerError, SegmentError, SnapshotError, StoreError
 from riskshare.query.holdings import Holdings
 from riskshare.sharing import fraud, mirror
-from riskshare.sharing.mirror import Rules
+from riskshare.sharing.copies import Rules
 from riskshare.sharing.segment_read import NeedBucket
 from riskshare.sharing.segment_ref import HEADER_ROOM
 from riskshare.sharing.snapshot import SnapshotStatement

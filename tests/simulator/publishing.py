@@ -28,6 +28,7 @@ from riskshare.membership.group import is_element
 from riskshare.membership.identifier import parse
 from riskshare.membership.record import Record, label, open_record, record_key
 from riskshare.sharing.builders import ProcessBuilders
+from riskshare.sharing.copies import Rules
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.kept import (
     EpochRow,
@@ -39,7 +40,7 @@ from riskshare.sharing.kept import (
     StoredEntry,
     TrustedRow,
 )
-from riskshare.sharing.mirror import Mirror, Rules
+from riskshare.sharing.mirror import Mirror
 from riskshare.sharing.publish import Publisher, Terms
 from riskshare.sharing.published import Published
 from riskshare.sharing.segment_ref import SegmentRef
