@@ -142,6 +142,13 @@ class ChecksResponse(Model):
     results: tuple[CheckResponse | ProblemModel, ...]
 
 
+class RefusedModel(Model):
+    """The newest snapshot of a list was refused, or could not be kept."""
+
+    code: str = Field(description="Why: a stable word, as in the log.")
+    since: Time = Field(description="When this began; what serves is older.")
+
+
 class ListModel(Model):
     """A list of the network as this peer has it."""
 
@@ -158,6 +165,9 @@ class ListModel(Model):
     issued_at: Time | None = None
     expires_at: Time | None = None
     confirmed_at: Time | None = Field(None, description="When its owner last said that this is the newest version.")
+    refused: RefusedModel | None = Field(
+        None, description="There is a newer snapshot than version, which is refused; version serves on, without clears."
+    )
 
 
 class ListsResponse(Model):

@@ -175,6 +175,12 @@ class Metrics:
         self.list_version = self._gauge("list_version", "Version of the snapshot held of a list.", "list")
         self.list_entries = self._gauge("list_entries", "Entries of a list, by the snapshot held.", "list")
         self.list_expires = self._gauge("list_expires_timestamp_seconds", "When the snapshot held expires.", "list")
+        self.list_refused = self._gauge(
+            "list_refused_timestamp_seconds",
+            "Since when the newest snapshot of a list has been refused, by code; absent if it is not.",
+            "list",
+            "code",
+        )
         self.sync_failures = self._counter(
             "subscription_failures", "Failed attempts to follow an owner, by owner and code.", "owner", "code"
         )

@@ -83,7 +83,7 @@ def ask(config_file: Path, wish: Wish, *, json: bool) -> int:
     screen = Screen(as_json=json)
     identifiers = [parse(text, position=position) for position, text in enumerate(wish.identifiers)]
     config = load_config(config_file)
-    peer = _peer(config, wish.api_key_file or config_file.absolute().parent / API_KEY_FILE)
+    peer = own_peer(config, wish.api_key_file or config_file.absolute().parent / API_KEY_FILE)
     try:
         if wish.file is None:
             return asyncio.run(_one(peer, wish, identifiers, screen))
@@ -185,7 +185,8 @@ def _lines(file: BinaryIO) -> Iterator[Line]:
             yield Line(number, error)
 
 
-def _peer(config: Config, key_file: Path) -> Peer:
+def own_peer(config: Config, key_file: Path) -> Peer:
+    """The member's own peer, as its configuration places it. Raises ConfigError."""
     listener = config.listen.clients
     if not listener.port:
         raise ConfigError("listen.clients.port is 0: nobody knows where the peer takes checks. Set it.")

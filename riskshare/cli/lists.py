@@ -108,17 +108,28 @@ def import_file(
 @app.command("status")
 def status(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="One list; else all of this member's.", show_default=False)
+        str,
+        typer.Argument(metavar="NAME", help="One list, MEMBER/LIST for another's; else all own.", show_default=False),
     ] = "",
+    *,
+    others: Annotated[
+        bool, typer.Option("--others", help="Other members' lists, as the running peer holds them.")
+    ] = False,
     config: ConfigOption = CONFIG_FILE,
     json: JsonOption = False,
 ) -> None:
     """Show this member's lists: entries by state, what is published, what waits to be.
 
+    Of another member's list: whether it is current, which version serves, and why a newer one is refused.
+
     Example: [bold]riskshare list status high-risk --json[/bold]
     """
+    from riskshare.cli.followed import is_of_another, show_followed
     from riskshare.cli.own_lists import show_lists
 
+    if others or is_of_another(config, name):
+        show_followed(config, name, json=json)
+        return
     show_lists(config, name, json=json)
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import final
 
-from riskshare.api_models import ListModel
+from riskshare.api_models import ListModel, RefusedModel
 from riskshare.client import PeerClient
 from riskshare.config import Config
 from riskshare.cores import Threads
@@ -294,11 +294,14 @@ class Lists:
 
     def _followed(self) -> list[ListModel]:
         moment = now()
-        trusted = self._querier.mirror.trusted
+        mirror = self._querier.mirror
+        trusted = mirror.trusted
         found = []
         for owner in self._shared.directory.other_owners():
-            for standing in trusted.standing(owner, moment).lists:
-                snapshot = standing.held.snapshot if standing.held else None
+            for standing in mirror.standing(owner, moment).lists:
+                held, refusal = standing.held, standing.refusal
+                following = mirror.following(held.snapshot.list_name, held.snapshot.epoch) if held else None
+                snapshot = following.snapshot if following else None
                 confirmed_at = trusted.confirmed_at(snapshot.list_name, snapshot.epoch) if snapshot else None
                 found.append(
                     ListModel(
@@ -313,6 +316,7 @@ class Lists:
                         issued_at=snapshot.issued_at if snapshot else None,
                         expires_at=snapshot.expires_at if snapshot else None,
                         confirmed_at=confirmed_at,
+                        refused=RefusedModel(code=refusal.code, since=refusal.since) if refusal else None,
                     )
                 )
         return found

@@ -341,10 +341,16 @@ class Peer:
         metrics.registry_days.set((registry.expires_at - moment).total_seconds() / 86_400)
         metrics.cached_tokens.set(len(self.querier.cache))
         metrics.unanswered.set(await self.shared.store.records.count_unanswered())
-        trusted = self.querier.mirror.trusted
+        mirror = self.querier.mirror
+        trusted = mirror.trusted
+        for gauge in (metrics.list_refused, metrics.list_current, metrics.list_age, metrics.list_expires):
+            gauge.clear()  # or a list that is gone would look as it did last
         for owner in directory.other_owners():
-            for each in trusted.standing(owner, moment).lists:
+            for each in mirror.standing(owner, moment).lists:
                 name = each.entry.list_name
+                if each.refusal is not None:
+                    since = each.refusal.since.timestamp()
+                    metrics.list_refused.labels(name, each.refusal.code).set(since)
                 metrics.list_current.labels(name).set(each.status.value == "current")
                 if each.held is not None:
                     confirmed = trusted.confirmed_at(name, each.held.snapshot.epoch)

@@ -123,7 +123,7 @@ class Holdings:
         return HeldOwner(self._member, state, tuple(epoch for epoch in epochs if epoch.lists))
 
     def _other(self, owner: str, categories: frozenset[str], now: datetime) -> HeldOwner:
-        standing = self._mirror.trusted.standing(owner, now)
+        standing = self._mirror.standing(owner, now)
         concerned = [each for each in standing.lists if not categories or each.entry.category in categories]
         epochs: dict[bytes, list[HeldList]] = {}
         complete = standing.status is Status.CURRENT
@@ -138,9 +138,8 @@ class Holdings:
                     each.entry.category,
                     following.snapshot.version,
                     following.digest,
-                    each.status is Status.CURRENT
-                    and not self._mirror.refused(each.entry.list_name, following.snapshot.epoch),
-                    following.view,
+                    current=each.status is Status.CURRENT,
+                    view=following.view,
                 )
             )
         state: OwnerState = "current"

@@ -4,6 +4,10 @@ Order of taking a snapshot: statement verified -> missing versions walked -> mis
 each byte of them, and the labels of them all, verified -> accepted, and the new view serves -> state stored. Until then
 the last good one serves, until it expires. A crash in between costs a repetition, nothing else: what is on disk
 is verified again when it is taken up.
+
+While the newest statement that an owner offers is refused, the last good one gives hits and no clear, and `standing`
+says why and since when. An older one than before (`rollback`) is no newest: it is refused and told, and what serves
+goes stale if nothing better comes, as several processes of an honest owner may be a moment apart.
 """
 
 from __future__ import annotations
@@ -11,17 +15,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, BinaryIO, Final, Protocol
 
 from riskshare.encoding import canonical_json, cbor_decode, parse_canonical_json, sha256
-from riskshare.errors import DiskError, EncodingError, RiskshareError, SegmentError, SnapshotError, StoreError
+from riskshare.errors import (
+    DiskError,
+    EncodingError,
+    PeerGarbage,
+    RiskshareError,
+    SegmentError,
+    SnapshotError,
+    StoreError,
+    TrustError,
+)
 from riskshare.sharing.copies import Copies, Files, Following, Rules
 from riskshare.sharing.history import Accepted, Gap, Unchanged
 from riskshare.sharing.kept import FraudProofRow, TrustedRow
 from riskshare.sharing.progress import is_behind, without_times
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.snapshot import MAX_BYTES, SnapshotStatement
+from riskshare.sharing.standing import ListStanding, OwnerStanding, Refusal, Status
 from riskshare.sharing.trusted import TrustedSnapshots
 from riskshare.sharing.view import ListView
 
@@ -114,19 +129,34 @@ class Mirror:
         self._views: dict[Place, Following] = {}
         self._saved: dict[tuple[str, str], tuple[int, bytes]] = {}
         self._pending: dict[Place, SnapshotStatement] = {}
-        self._refused: set[Place] = set()
+        self._refused: dict[Place, Refusal] = {}
         self._told: set[bytes] = set()
 
     def following(self, list_name: str, epoch: bytes) -> Following | None:
         """What to look into for a list in an epoch."""
         return self._views.get((list_name, epoch))
 
-    def refused(self, list_name: str, epoch: bytes) -> bool:
-        """Whether the newest statement, of segments that are all here, was refused: the view is of an older one.
+    def standing(self, owner: str, now: datetime) -> OwnerStanding:
+        """As `TrustedSnapshots.standing`, which knows statements only, and what became of the files that they name.
 
-        `TrustedSnapshots` holds such a statement for good as soon as it knows its segments; it does not look into them.
+        A list whose files are not here is missing; one whose newest snapshot is refused is stale at best.
         """
-        return (list_name, epoch) in self._refused
+        found = self.trusted.standing(owner, now)
+        return replace(found, lists=tuple(self._with_files(each) for each in found.lists))
+
+    def _with_files(self, each: ListStanding) -> ListStanding:
+        name = each.entry.list_name
+        refusals = {epoch: refusal for (other, epoch), refusal in self._refused.items() if other == name}
+        first = min(refusals.values(), key=lambda refusal: refusal.since, default=None)
+        if each.held is None:
+            return replace(each, refusal=first)
+        epoch = each.held.snapshot.epoch
+        if (name, epoch) not in self._views:
+            return replace(each, status=Status.MISSING, held=None, refusal=first)
+        if epoch not in refusals:
+            return replace(each, refusal=first)
+        status = Status.STALE if each.status is Status.CURRENT else each.status
+        return replace(each, status=status, refusal=refusals[epoch])
 
     async def restore(self, owners: Sequence[str]) -> None:
         """Take up what was trusted before the restart. Raises StoreError."""
@@ -156,9 +186,10 @@ class Mirror:
                             held.snapshot, held.digest, await asyncio.to_thread(self._copies.view, held.snapshot, None)
                         )
                     except (SegmentError, SnapshotError, DiskError) as error:
+                        self._refuse((entry.list_name, epoch.digest), error)
                         self._observer.failed(owner, entry.list_name, error)
 
-    async def take(self, owner: str, list_name: str, data: bytes) -> bool:
+    async def take(self, owner: str, place: Place, data: bytes) -> bool:
         """Take what an owner offers as the newest snapshot of a list; False if that is what serves already.
 
         Raises:
@@ -170,6 +201,13 @@ class Mirror:
 
         """
         try:
+            return await self._take(owner, place[0], data)
+        except (TrustError, DiskError, PeerGarbage) as error:
+            self._refuse(place, error)
+            raise
+
+    async def _take(self, owner: str, list_name: str, data: bytes) -> bool:
+        try:
             offered = self.trusted.accept_snapshot(owner, data, self._now())
             outcome = await self._walk(owner, offered) if isinstance(offered, Gap) else offered
         finally:
@@ -180,24 +218,38 @@ class Mirror:
         place = (list_name, snapshot.epoch)
         following = self._views.get(place)
         if following is not None and following.digest == digest:
+            self._accept(place)
             return False
         abandoned, self._pending[place] = self._pending.get(place), snapshot
         if abandoned is not None:
             self._drop(abandoned)
-        try:
-            await self._copies.fetch(owner, snapshot)
-            view = await asyncio.to_thread(self._copies.view, snapshot, following)
-        except RiskshareError:
-            held = self.trusted.serving(list_name, snapshot.epoch)
-            if held is not None and held.digest == digest:
-                self._refused.add(place)
-                self.generation += 1
-            raise
+        await self._copies.fetch(owner, snapshot)
+        view = await asyncio.to_thread(self._copies.view, snapshot, following)
         for index, ref in enumerate(snapshot.segments):
             self.trusted.accept_segment(list_name, digest, index, self._copies.facts(snapshot, ref))
         self._serve(snapshot, digest, view)
         await self.save(owner, list_name)
         return True
+
+    async def unchanged(self, owner: str, list_name: str, epoch: bytes) -> None:
+        """Note that the owner has nothing newer than what serves. Raises StoreError, as `save`."""
+        self.trusted.polled(list_name, epoch, self._now())
+        following, held = self.following(list_name, epoch), self.trusted.serving(list_name, epoch)
+        # `TrustedSnapshots` may hold a newer statement of the same segments, whose labels are not in them.
+        if following is not None and held is not None and following.digest == held.digest:
+            self._accept((list_name, epoch))
+        await self.save(owner, list_name)  # what could not be stored when it was taken
+
+    def _refuse(self, place: Place, error: RiskshareError) -> None:
+        """Remember that the newest snapshot cannot be used, and since when."""
+        if error.code != "rollback":
+            known = self._refused.get(place)
+            self._refused[place] = Refusal(error.code, self._now() if known is None else known.since)
+            self.generation += 1
+
+    def _accept(self, place: Place) -> None:
+        if self._refused.pop(place, None) is not None:
+            self.generation += 1
 
     async def _walk(self, owner: str, gap: Gap) -> Accepted | Unchanged:
         """Fetch the statements between what is held and what was offered, and offer them newest first."""
@@ -237,7 +289,7 @@ class Mirror:
         former = self._views.get(place)
         self._views[place] = Following(snapshot, digest, view)
         self._pending.pop(place, None)
-        self._refused.discard(place)
+        self._refused.pop(place, None)
         self.generation += 1
         if former is not None:
             self._drop(former.snapshot)
@@ -245,10 +297,10 @@ class Mirror:
 
     def retain(self, owner: str, wanted: Container[Place]) -> None:
         """Drop the views of an owner that its catalogue names no more; what was believed of them stays remembered."""
-        for place in {*self._views, *self._pending}:
+        for place in {*self._views, *self._pending, *self._refused}:
             if place[0].startswith(f"{owner}/") and place not in wanted:
                 following, pending = self._views.pop(place, None), self._pending.pop(place, None)
-                self._refused.discard(place)
+                self._refused.pop(place, None)
                 self.generation += 1
                 for gone in (following.snapshot if following else None, pending):
                     if gone is not None:

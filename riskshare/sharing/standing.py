@@ -34,12 +34,24 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """The newest snapshot of a list is not used: why (an error's code), and since when it has been so."""
+
+    code: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ListStanding:
-    """A catalogued list, its status, and what serves of it (None if it is not to be consulted)."""
+    """A catalogued list, its status, and what serves of it (None if it is not to be consulted).
+
+    `refusal` is there if something newer than what serves was offered, and could not be used.
+    """
 
     entry: CatalogueEntry
     status: Status
     held: Held | None
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)

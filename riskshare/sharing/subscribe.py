@@ -134,12 +134,11 @@ class Subscriber:
             data = await self._source.snapshot(owner, list_name, epoch, known, self._rules.hold_seconds)
             self.unreachable.discard(owner)
             if data is not None:
-                news = await self.mirror.take(owner, list_name, data)
+                news = await self.mirror.take(owner, place, data)
             else:
                 news = known is not None
                 if news:
-                    self.mirror.trusted.polled(list_name, epoch, self._now())
-                    await self.mirror.save(owner, list_name)  # what could not be stored when it was taken
+                    await self.mirror.unchanged(owner, list_name, epoch)
             if not news:
                 await asyncio.sleep(FIRST_PAUSE)  # an owner that does not hold polls must not keep us busy
 

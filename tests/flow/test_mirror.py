@@ -16,7 +16,7 @@ from riskshare.sharing.copies import Rules
 from riskshare.sharing.segment_read import NeedBucket
 from riskshare.sharing.segment_ref import HEADER_ROOM
 from riskshare.sharing.snapshot import SnapshotStatement
-from riskshare.sharing.standing import Status
+from riskshare.sharing.standing import Refusal, Status
 from riskshare.sharing.view import ListView
 from riskshare.signature import SigningKey
 from riskshare.statement import Statement
@@ -83,7 +83,7 @@ class World:
         return self.published.snapshot(self.name, epoch or self.epoch, "icbc")[1]
 
     async def take(self, data=None, reader=None):
-        return await (reader or self.reader).mirror.take("jd", self.name, data or self.offered())
+        return await (reader or self.reader).mirror.take("jd", (self.name, self.epoch), data or self.offered())
 
     async def follow(self, *put, **options):
         await self.publish(*put, **options)
@@ -269,7 +269,8 @@ async def test_who_names_the_file_of_another_list_cannot_have_it_deleted(world, 
     mine = world.statement(0)
     theirs = next(row for row in world.desk.store.snapshots if row.list_id == other.id)
     segment = replace(world.desk.store.all_segments[theirs.segments[0]].ref, header_digest=bytes(32))
-    await world.reader.mirror.take("jd", "jd/other", world.published.snapshot("jd/other", world.epoch, "icbc")[1])
+    wire = world.published.snapshot("jd/other", world.epoch, "icbc")[1]
+    await world.reader.mirror.take("jd", ("jd/other", world.epoch), wire)
     lie = replace(mine, version=2, previous=mine.digest, segments=(segment,))
     with pytest.raises(SegmentError):
         await world.take(forge(world.desk, lie, "snapshot"))
@@ -486,6 +487,110 @@ async def test_a_full_disk_leaves_the_last_good_list(world):
     assert world.listed() == PHONES[:3]
     assert await world.take()
     assert world.listed() == PHONES[:4]
+
+
+# --- the newest one is refused, and that shows
+
+
+def shown(world):
+    """What `/v1/lists`, the metrics and checks are told of the list: its status, version and refusal."""
+    (each,) = world.reader.mirror.standing("jd", world.desk.clock()).lists
+    following = world.reader.mirror.following(world.name, each.held.snapshot.epoch) if each.held else None
+    return each.status, following and following.snapshot.version, each.refusal
+
+
+async def test_a_refused_segment_is_told_with_its_code_since_when_and_what_serves(world):
+    await world.follow(*PHONES[:10])
+    assert shown(world) == (Status.CURRENT, 1, None)
+    began = world.desk.clock()
+    await world.publish(PHONES[10])
+    world.source.alter = lambda data, _at: data[:-1] + bytes([data[-1] ^ 1])
+    for _ in range(2):
+        with pytest.raises(SegmentError):
+            await world.take()
+        assert shown(world) == (Status.STALE, 1, Refusal("segment_altered", began))
+        world.desk.clock.wait(seconds=5)
+    world.source.alter = lambda data, _at: data
+    assert await world.take()
+    assert shown(world) == (Status.CURRENT, 2, None)
+
+
+async def test_a_newer_refusal_has_its_own_code_and_the_first_ones_time(world):
+    await world.follow(*PHONES[:3])
+    began = world.desk.clock()
+    await world.publish(PHONES[3])
+    with largest_file(1000), pytest.raises(DiskError):
+        await world.take()
+    assert shown(world) == (Status.STALE, 1, Refusal("disk", began))
+    world.desk.clock.wait(seconds=5)
+    with pytest.raises(SnapshotError):
+        await world.take(forge(world.desk, replace(world.statement(0), count=14), "snapshot"))
+    assert shown(world) == (Status.STALE, 1, Refusal("fork", began))
+
+
+async def test_a_statement_whose_labels_are_others_is_told_although_its_segments_are_here(world):
+    """`TrustedSnapshots` takes it for the newest: neither its version nor its status may be shown."""
+    await world.follow(*PHONES[:10])
+    mine = world.statement()
+    lie = replace(mine, version=2, previous=mine.digest, labels=bytes(32))
+    with pytest.raises(SnapshotError):
+        await world.take(forge(world.desk, lie, "snapshot"))
+    refusal = Refusal("mixed_segments", world.desk.clock())
+    assert shown(world) == (Status.STALE, 1, refusal)
+    await world.reader.mirror.unchanged("jd", world.name, world.epoch)
+    assert shown(world) == (Status.STALE, 1, refusal), "the owner confirms the old version, and nothing newer is good"
+
+
+async def test_an_owner_that_returns_to_what_serves_is_no_longer_refused(world):
+    await world.follow(*PHONES[:3])
+    with pytest.raises(SnapshotError):
+        await world.take(forge(world.desk, replace(world.statement(), count=14), "snapshot"))
+    assert shown(world)[2].code == "fork"
+    await world.reader.mirror.unchanged("jd", world.name, world.epoch)
+    assert shown(world) == (Status.CURRENT, 1, None)
+    with pytest.raises(SnapshotError):
+        await world.take(forge(world.desk, replace(world.statement(), count=14), "snapshot"))
+    assert await world.take() is False
+    assert shown(world) == (Status.CURRENT, 1, None)
+
+
+async def test_an_older_version_is_not_the_newest_refused(world):
+    """Processes of one honest owner may be a moment apart."""
+    await world.follow(*PHONES[:3])
+    old = world.offered()
+    await world.follow(PHONES[3])
+    with pytest.raises(SnapshotError):
+        await world.take(old)
+    assert shown(world) == (Status.CURRENT, 2, None)
+
+
+async def test_a_list_whose_first_snapshot_is_refused_is_missing_and_says_why(world):
+    await world.publish(*PHONES[:10])
+    await world.learn()
+    world.source.alter = lambda data, _at: bytes(len(data))
+    with pytest.raises(SegmentError):
+        await world.take()
+    status, version, refusal = shown(world)
+    assert (status, version, refusal.code) == (Status.MISSING, None, "segment_altered")
+
+
+async def test_files_that_suffered_before_a_restart_make_their_list_missing(world):
+    await world.follow(*PHONES[:10])
+    world.reader.files.delete(world.statement().segments[0].file_digest)
+    await world.restart().mirror.restore(["jd"])
+    assert shown(world) == (Status.MISSING, None, Refusal("segment_missing", world.desk.clock()))
+    assert await world.take()
+    assert shown(world) == (Status.CURRENT, 1, None)
+
+
+async def test_a_refusal_goes_with_its_list(world):
+    await world.publish(*PHONES[:10])
+    await world.learn()
+    world.source.alter = lambda data, _at: bytes(len(data))
+    with pytest.raises(SegmentError):
+        await world.take()
+    world.reader.mirror.retain("jd", ())
+    assert shown(world)[2] is None
 
 
 # --- restarts

@@ -1,0 +1,72 @@
+"""A list whose newest snapshot is refused: `/v1/lists`, `list status` and the metrics say so, and what serves on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from riskshare.cli.application import app
+from riskshare.generate import generate
+from tests.network.conftest import MakeNetwork
+from tests.simulator.running import BANK, SHOP, Running, until
+
+LISTED = generate(401, 20, ("phone",))
+MORE = generate(402, 1, ("phone",), exclude=LISTED)
+
+
+def shown(network: Running) -> dict[str, Any]:
+    [found] = [each for each in network.get("bank", "/v1/lists")["lists"] if each["list"] == "shop/fraud"]
+    return dict(found)
+
+
+def status(network: Running, *words: str) -> tuple[str, str]:
+    """What `riskshare list status` says, to people and to programs."""
+    config = str(network.members["bank"].config_file)
+    said = CliRunner().invoke(app, ["list", "status", *words, "--config", config], env={"COLUMNS": "200"})
+    told = CliRunner().invoke(app, ["list", "status", *words, "--json", "--config", config])
+    assert (said.exit_code, told.exit_code) == (0, 0), said.stderr
+    return said.stdout, told.stdout
+
+
+def files(network: Running) -> set[Path]:
+    return set((network.members["shop"].config.paths.data_dir / "segments").iterdir())
+
+
+def test_a_refused_snapshot_shows_everywhere_and_the_version_before_serves_on(make_network: MakeNetwork) -> None:
+    network = make_network(BANK, SHOP)
+    network.publish("shop", "fraud", LISTED)
+    network.start("bank", "shop")
+    network.ready("bank")
+    assert (shown(network)["status"], shown(network)["version"], shown(network)["refused"]) == ("current", 1, None)
+    network.stop("bank")
+
+    before = files(network)
+    network.publish("shop", "fraud", MORE)
+    [delta] = until(lambda: files(network) - before, "the delta is published")
+    true = delta.read_bytes()
+    delta.write_bytes(true[:-1] + bytes([true[-1] ^ 1]))
+    network.start("bank")
+    until(lambda: shown(network)["refused"], "the delta is refused")
+    found = shown(network)
+    assert (found["status"], found["version"], found["refused"]["code"]) == ("stale", 1, "segment_altered")
+    assert network.check("bank", LISTED[0])["verdict"] == "hit"
+    assert network.check("bank", MORE[0])["verdict"] == "incomplete"
+
+    labels = {"list": "shop/fraud", "code": "segment_altered"}
+    assert until(lambda: network.metric("bank", "list_refused_timestamp_seconds", **labels), "the gauges")
+    assert network.metric("bank", "list_current", list="shop/fraud") == 0
+    for words in (["shop/fraud"], ["--others"]):
+        said, told = status(network, *words)
+        assert "the newest snapshot is refused (segment_altered) since" in said
+        assert "version 1 serves on" in said
+        assert json.loads(told)["refused"] == found["refused"]
+
+    delta.write_bytes(true)
+    until(lambda: shown(network)["version"] == 2, "the true delta is taken")
+    assert (shown(network)["status"], shown(network)["refused"]) == ("current", None)
+    until(lambda: network.metric("bank", "list_refused_timestamp_seconds", **labels) is None, "the gauges")
+    said, _ = status(network, "shop/fraud")
+    assert "refused" not in said
