@@ -3,7 +3,9 @@
 An epoch is named by the digest of the statement that opened it. It ends with its term,
 or earlier by an emergency statement: the same body with `ended` set. As only that field
 differs, both give the same name, and the second is no fraud proof against the first.
-Any other second statement for one (owner, keyset, number) is.
+Any other second statement for one (owner, keyset, number) is. The owner gives the second in
+place of the first to whoever asks for the epoch, and readers ask again with every look at
+its catalogue. Of several ends the earliest counts, and no end is taken back.
 """
 
 from __future__ import annotations

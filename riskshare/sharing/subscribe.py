@@ -1,8 +1,10 @@
 """Subscribing: follow every owner's catalogue and lists, for as long as the peer runs.
 
-For each owner one task reads the catalogue every few seconds and fetches epoch statements that it has
-not seen. For each of its lists, in each epoch that is answered for, another holds a long poll, so that a change
-arrives as soon as it is published. What is believed is decided by `TrustedSnapshots`, what is kept by `Mirror`.
+For each owner one task reads the catalogue every few seconds and, each time, the statements of the epochs that it
+names or that are not over: an emergency end has the name of the epoch that it ends, and may concern the old epoch of
+a change-over, which no catalogue names. So an end takes effect here with the next look at the catalogue. For each of
+the owner's lists, in each epoch that is answered for, another task holds a long poll, so that a change arrives as soon
+as it is published. What is believed is decided by `TrustedSnapshots`, what is kept by `Mirror`.
 
 Whatever fails is told to the observer and tried again after growing pauses; one owner's trouble touches no other.
 """
@@ -15,12 +17,14 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from riskshare.errors import PeerDown, RiskshareError
+from riskshare.errors import PeerDown, PeerRefused, RiskshareError, SnapshotError
 from riskshare.sharing.copies import Rules
 from riskshare.sharing.mirror import Mirror, Observer, Place, Source
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 15.0
+EPOCHS_AT_ONCE: Final = 8
+"""Epoch statements that are read from one owner at the same time."""
 
 _Key = TypeVar("_Key")
 _Tasks = dict[_Key, asyncio.Task[None]]
@@ -112,17 +116,30 @@ class Subscriber:
         if trouble is not None:
             raise trouble
 
-    async def _read_epochs(self, owner: str, digests: set[bytes]) -> RiskshareError | None:
-        """Get the epoch statements that are not known; return the first trouble, which concerns one keyset only."""
-        trouble: RiskshareError | None = None
-        for digest in sorted(digests):
-            if self.mirror.trusted.epoch(digest) is None:
-                try:
-                    data = await self._source.epoch(owner, digest)
-                    self.mirror.trusted.accept_epoch(owner, data, self._now())
-                except RiskshareError as error:
-                    trouble = trouble or error
-        return trouble
+    async def _read_epochs(self, owner: str, named: set[bytes]) -> RiskshareError | None:
+        """Read the epochs that the catalogue names, and those not over; return the first trouble, of one keyset."""
+        trusted, now = self.mirror.trusted, self._now()
+        known = {epoch.digest: epoch for epoch in trusted.epochs(owner)}
+        wanted = sorted(digest for digest in named | known.keys() if digest not in known or now < known[digest].until)
+        troubles: list[RiskshareError | None] = []
+        for start in range(0, len(wanted), EPOCHS_AT_ONCE):
+            some = wanted[start : start + EPOCHS_AT_ONCE]
+            troubles += await asyncio.gather(
+                *(self._read_epoch(owner, digest, known=digest in known) for digest in some)
+            )
+        return next((trouble for trouble in troubles if trouble is not None), None)
+
+    async def _read_epoch(self, owner: str, digest: bytes, *, known: bool) -> RiskshareError | None:
+        try:
+            data = await self._source.epoch(owner, digest)
+            if self.mirror.trusted.accept_epoch(owner, data, self._now()).digest != digest:
+                raise SnapshotError("The owner offered another epoch than the one asked for.", code="wrong_epoch")
+        except PeerRefused as error:
+            # Of a known one, the polls for its snapshots tell the same; its end may be a moment away by our clock.
+            return None if known else error
+        except RiskshareError as error:
+            return error
+        return None
 
     async def _follow_list(self, place: Place) -> None:
         list_name, epoch = place

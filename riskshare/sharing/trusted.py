@@ -209,6 +209,11 @@ class TrustedSnapshots:
         found = (announced.epochs.get(digest) for announced in self._owners.values())
         return next((held.epoch for held in found if held is not None), None)
 
+    def epochs(self, owner: str) -> list[EpochStatement]:
+        """All epochs of an owner that are known, over or not."""
+        announced = self._owners.get(owner)
+        return [] if announced is None else [held.epoch for held in announced.epochs.values()]
+
     def answered_epochs(self, owner: str, keyset: str, now: datetime) -> list[EpochStatement]:
         """The epochs of a keyset that the owner answers for at `now`, newest first: those to subscribe to."""
         announced = self._owners.get(owner)

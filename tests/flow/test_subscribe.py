@@ -187,6 +187,127 @@ async def test_the_next_epoch_is_followed_beside_the_old_one(world):
         await until(lambda: trusted.epoch_in_use("jd", "default", world.clock()).number == 2)
 
 
+# --- an epoch that its owner ends early
+
+
+def end_of(world, epoch, at=None):
+    """The owner's emergency statement for an epoch, in its wire form."""
+    opened = world.reader.mirror.trusted.epoch(epoch)
+    return forge(world.desks["jd"], opened.end(at or world.clock(), "key_exposed"), "epoch")
+
+
+def usable(world):
+    return [
+        (each.status, each.held and each.held.snapshot.epoch)
+        for each in world.reader.mirror.standing("jd", world.clock()).lists
+    ]
+
+
+async def test_an_epoch_that_is_ended_early_is_out_of_use_with_the_next_catalogue(world):
+    async with world.running():
+        await until(lambda: world.version("jd/fraud") == 1)
+        generation = world.reader.mirror.generation
+        world.source.epochs[world.epoch()] = end_of(world, world.epoch())
+        await until(lambda: world.version("jd/fraud") is None)
+        assert world.reader.mirror.generation > generation
+        assert usable(world) == [(Status.MISSING, None)]
+        assert world.state.proofs == []
+        await until(lambda: list(world.reader.files.digests()) == [])
+        polls = world.source.calls.count("snapshot")
+        looks = world.source.calls.count("catalogue")
+        await until(lambda: world.source.calls.count("catalogue") >= looks + 4)
+        assert world.source.calls.count("snapshot") <= polls + 1
+
+
+async def test_the_end_is_remembered_when_the_owner_is_away_after_a_restart(world):
+    async with world.running():
+        await until(lambda: world.version("jd/fraud") == 1)
+        world.source.epochs[world.epoch()] = end_of(world, world.epoch())
+        await until(lambda: world.version("jd/fraud") is None)
+        writes = world.state.writes
+        looks = world.source.calls.count("catalogue")
+        await until(lambda: world.source.calls.count("catalogue") >= looks + 2)
+        assert world.state.writes == writes
+    world.source.down.add("jd")
+    world.restart()
+    await world.reader.mirror.restore(["jd"])
+    assert usable(world) == [(Status.MISSING, None)]
+
+
+async def test_the_old_epoch_of_a_change_over_can_be_ended_too(world):
+    """No catalogue names it any more, and its key may be the one that was stolen."""
+    async with world.running():
+        await until(lambda: world.version("jd/fraud") == 1)
+        old = world.epoch()
+        world.clock.wait(days=29, hours=1)
+        await world.publish()
+        await until(lambda: world.finds("jd/fraud", PHONES[0]))
+        await until(lambda: world.reader.mirror.following("jd/fraud", old) is not None)
+        assert old not in {entry.epoch for entry in world.reader.mirror.trusted.catalogue("jd")}
+        world.source.epochs[old] = end_of(world, old)
+        await until(lambda: world.reader.mirror.following("jd/fraud", old) is None)
+        assert usable(world) == [(Status.CURRENT, world.epoch())]
+
+
+async def test_an_end_is_neither_moved_back_nor_taken_back(world):
+    async with world.running():
+        await until(lambda: world.version("jd/fraud") == 1)
+        opened = world.source.owners["jd"].epoch(world.epoch(), "icbc")
+        late = end_of(world, world.epoch(), world.clock.now.replace(hour=20))
+        world.source.epochs[world.epoch()] = end_of(world, world.epoch())
+        await until(lambda: world.version("jd/fraud") is None)
+        for lie in (opened, late):
+            world.source.epochs[world.epoch()] = lie
+            looks = world.source.calls.count("catalogue")
+            await until(lambda seen=looks: world.source.calls.count("catalogue") >= seen + 3)
+            assert world.version("jd/fraud") is None
+
+
+async def test_an_end_that_lies_ahead_takes_effect_when_it_comes(world):
+    async with world.running():
+        await until(lambda: world.version("jd/fraud") == 1)
+        at = world.clock.now.replace(hour=9)
+        world.source.epochs[world.epoch()] = end_of(world, world.epoch(), at)
+        await until(lambda: world.reader.mirror.trusted.epoch(world.epoch()).until == at)
+        assert world.version("jd/fraud") == 1
+        world.clock.wait(hours=1)
+        await until(lambda: world.version("jd/fraud") is None)
+
+
+async def test_another_epoch_of_the_same_number_is_a_fraud_and_not_an_end(world):
+    async with world.running():
+        await until(lambda: world.version("jd/fraud") == 1)
+        opened = world.reader.mirror.trusted.epoch(world.epoch())
+        other = replace(opened, not_after=world.clock.now.replace(hour=9))
+        world.source.epochs[world.epoch()] = forge(world.desks["jd"], other, "epoch")
+        await until(lambda: ("fraud", "jd", "epoch") in world.reader.witness.told)
+        assert "fork" in world.reader.witness.codes()
+        assert world.finds("jd/fraud", PHONES[0])
+
+
+async def test_another_epoch_than_the_one_asked_for_is_refused(world):
+    desk = world.desks["jd"]
+    desk.put(desk.create_list("granted", keyset="partners"), PHONES[40])
+    await world.publish()
+    first, second = (row.digest for row in desk.store.all_epochs)
+    world.source.epochs[first] = world.source.owners["jd"].epoch(second, "icbc")
+    async with world.running():
+        await until(lambda: "wrong_epoch" in world.reader.witness.codes())
+        assert world.reader.mirror.trusted.epoch(first) is None
+
+
+async def test_an_owner_that_no_longer_gives_out_an_epoch_is_followed_on(world):
+    async with world.running():
+        await until(lambda: world.version("jd/fraud") == 1)
+        world.source.epochs[world.epoch()] = None
+        looks = world.source.calls.count("catalogue")
+        await until(lambda: world.source.calls.count("catalogue") >= looks + 3)
+        assert world.reader.witness.codes() == []
+        world.desks["jd"].put(world.of, PHONES[20])
+        await world.publish()
+        await until(lambda: world.finds("jd/fraud", PHONES[20]))
+
+
 async def test_two_catalogues_of_one_version_are_a_fraud_and_told(world):
     async with world.running():
         await until(lambda: world.version("jd/fraud") == 1)

@@ -257,8 +257,8 @@ def look_up(view, key, list_name, identifier):
 class StubbornSource:
     """`mirror.Source` over the `Published` of owners. `fetched` tells (digest, offset, length) of all that was read.
 
-    Harm on command: `down` (owners), `alter` (bytes of segments), `snapshots` and `catalogues` (wire forms to give in
-    place of the true ones), `deaf` (does not hold polls).
+    Harm on command: `down` (owners), `alter` (bytes of segments), `snapshots`, `catalogues` and `epochs` (wire
+    forms to give in place of the true ones; no epoch for None), `deaf` (does not hold polls).
     """
 
     def __init__(self, reader="icbc"):
@@ -270,6 +270,7 @@ class StubbornSource:
         self.alter: Callable[[bytes, int], bytes] = lambda data, _at: data
         self.snapshots: dict[str, bytes] = {}
         self.catalogues: dict[str, bytes] = {}
+        self.epochs: dict[bytes, bytes | None] = {}
 
     def _owner(self, owner, call):
         self.calls.append(call)
@@ -287,7 +288,9 @@ class StubbornSource:
         return self.catalogues.get(owner) or await published.catalogue(self.reader)
 
     async def epoch(self, owner, digest):
-        return self._found(owner, self._owner(owner, "epoch").epoch(digest, self.reader))
+        published = self._owner(owner, "epoch")
+        found = self.epochs[digest] if digest in self.epochs else published.epoch(digest, self.reader)
+        return self._found(owner, found)
 
     async def snapshot(self, owner, list_name, epoch, known, wait):
         published = self._owner(owner, "snapshot")
