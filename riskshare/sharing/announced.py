@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from riskshare.errors import SnapshotError
 from riskshare.names import check_member_name
 from riskshare.sharing import catalogue as catalogues
 from riskshare.sharing import epoch as epochs
-from riskshare.sharing.catalogue import CatalogueStatement
+from riskshare.sharing.catalogue import CatalogueEntry, CatalogueStatement
 from riskshare.sharing.chain import Link, read_links, thin, without_void
 from riskshare.sharing.epoch import EpochStatement
 from riskshare.sharing.fields import Fields
@@ -22,7 +22,17 @@ from riskshare.sharing.signed import Keys, Signed, is_void, read_signed, require
 CLOCK_SKEW = timedelta(seconds=60)
 """How far an honest member's clock may be ahead of ours."""
 
-_KEYS = frozenset({"owner", "catalogue", "links", "polled_at", "epochs"})
+MOST_LISTS = 256
+"""Default of the most lists of one owner that are followed: each costs a connection to it in each epoch."""
+
+MOST_EPOCHS = 8
+"""Most epochs of one keyset that are not over; an honest owner has two, while one changes over to the next."""
+
+MOST_EPOCHS_KEPT = 4096
+"""Most epochs of one owner that are remembered once they are over."""
+
+_KEYS = frozenset({"owner", "catalogue", "links", "polled_at", "epochs", "gone"})
+_GONE_KEYS = frozenset({"list", "until"})
 _MAX_KEPT = 100_000
 
 
@@ -47,11 +57,39 @@ class HeldEpoch:
     signed: Signed
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A list that the owner's catalogue names no more, without having said that it ended.
+
+    Its reader cannot tell an owner that hides a list from one that ended its grant. So checks miss the list as
+    long as what was held of it would have been in force: until its last snapshot expires (or its epoch), and not
+    before the last catalogue that named it. An owner that ends a list, or a grant, tells by naming the list as
+    `ended` in the catalogue of that reader until then; it is out of use at once, and nobody's checks suffer.
+    """
+
+    entry: CatalogueEntry
+    until: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object in which it is kept."""
+        return {"list": self.entry.to_json(), "until": format_time(self.until)}
+
+    @classmethod
+    def from_json(cls, value: object) -> Gone:
+        """Read what `to_json` wrote. Raises SnapshotError `malformed_statement`."""
+        fields = Fields(value, _GONE_KEYS, "list that is gone")
+        return cls(CatalogueEntry.from_json(fields.value("list")), fields.time("until"))
+
+
+InForce = Callable[[str], datetime | None]
+"""Until when what is held of a list (full name) is in force; None if nothing is."""
+
+
 @dataclass(slots=True)
 class Announced:
     """The newest catalogue of `owner`, when it was last confirmed, and its epochs by name (digest).
 
-    `believed` is False while the registry does not name the key under the catalogue.
+    `believed` is False while the registry does not name the key under the catalogue. `gone` are lists by full name.
     """
 
     owner: str
@@ -63,9 +101,11 @@ class Announced:
     links: list[Link] = field(default_factory=list)
     polled_at: datetime | None = None
     epochs: dict[bytes, HeldEpoch] = field(default_factory=dict)
+    gone: dict[str, Gone] = field(default_factory=dict)
     believed: bool = True
+    most_lists: int = MOST_LISTS
 
-    def accept_catalogue(self, data: bytes, keys: Keys, now: datetime) -> CatalogueStatement:
+    def accept_catalogue(self, data: bytes, keys: Keys, now: datetime, in_force: InForce) -> CatalogueStatement:
         """Take a catalogue in its wire form.
 
         1. Signed by a key of the owner, for this network; strictly parsed.
@@ -73,10 +113,11 @@ class Announced:
         3. The key was in its term, and is not compromised.
         4. No other statement is known for its version; the version does not go down.
         5. Not from the future, not expired.
+        6. It names no more lists than allowed, those included that are gone (`Gone`).
 
         Raises:
             SnapshotError: `foreign_key`, `malformed_statement`, `wrong_list`, `wrong_reader`,
-                `fork`, `rollback`, `not_yet_valid`, `expired`.
+                `fork`, `rollback`, `not_yet_valid`, `expired`, `too_many_lists`.
 
         """
         terms = keys(self.owner)
@@ -99,12 +140,30 @@ class Announced:
         if self.links and offered.version < self.links[-1].version:
             raise SnapshotError("The owner offers an older catalogue than before.", code="rollback")
         refuse_time(offered.issued_at, offered.expires_at, now, "catalogue")
+        gone = self._gone(offered, now, in_force)
+        if len(gone) + sum(not entry.ended for entry in offered) > self.most_lists:
+            raise SnapshotError(
+                "The owner has more lists than subscribe.owner_lists allows; raise it, or talk to the owner.",
+                code="too_many_lists",
+            )
+        self.gone = gone
         if not again:
             self.links = thin([*self.links, Link(offered.version, signed.digest, signed.signer, signed.received)])
         if not again or self.catalogue is None:
             self.catalogue, self.signed, self.believed = offered, signed, True
         self.poll(now)
         return self.catalogue
+
+    def _gone(self, offered: CatalogueStatement, now: datetime, in_force: InForce) -> dict[str, Gone]:
+        """The lists that were named once, have not ended, and are not in `offered`."""
+        named = {entry.list_name for entry in offered}
+        gone = dict(self.gone)
+        for entry in self.catalogue or ():
+            if not entry.ended and self.catalogue is not None:
+                held_until = in_force(entry.list_name)
+                until = self.catalogue.expires_at if held_until is None else max(held_until, self.catalogue.expires_at)
+                gone[entry.list_name] = Gone(entry, until)
+        return {name: each for name, each in gone.items() if name not in named and now < each.until}
 
     def poll(self, when: datetime) -> None:
         """Note that at `when` the owner had no newer catalogue."""
@@ -121,9 +180,10 @@ class Announced:
         3. The key was in its term, and is not compromised.
         4. No other epoch is known for its keyset and number.
         5. The emergency end of an epoch stays, whatever is offered later.
+        6. There are not more that are not over than allowed, of the keyset and in all.
 
         Raises:
-            SnapshotError: `foreign_key`, `malformed_statement`, `wrong_list`, `fork`.
+            SnapshotError: `foreign_key`, `malformed_statement`, `wrong_list`, `fork`, `too_many_epochs`.
 
         """
         terms = keys(self.owner)
@@ -144,9 +204,24 @@ class Announced:
             if same and rival.epoch.digest != name:
                 self.convict(rival.signed, signed)
                 raise SnapshotError("The owner shows two epochs of one number.", code="fork")
+        if held is None:
+            self._refuse_more(offered, now)
         if held is None or (offered.ended is not None and offered.until < held.epoch.until):
             self.epochs[name] = HeldEpoch(offered, signed)
+            self._forget_old(now)
         return self.epochs[name].epoch
+
+    def _refuse_more(self, offered: EpochStatement, now: datetime) -> None:
+        going = [held.epoch.keyset for held in self.epochs.values() if now < held.epoch.until]
+        full = going.count(offered.keyset) >= MOST_EPOCHS or len(going) >= MOST_EPOCHS * self.most_lists
+        if full and now < offered.until:
+            raise SnapshotError("The owner has too many epochs at once; tell it.", code="too_many_epochs")
+
+    def _forget_old(self, now: datetime) -> None:
+        """Of the epochs that are over, remember the last ones only."""
+        over = sorted((held.epoch.until, name) for name, held in self.epochs.items() if held.epoch.until <= now)
+        for _, name in over[:-MOST_EPOCHS_KEPT]:
+            del self.epochs[name]
 
     def answered(self, keyset: str, now: datetime) -> list[EpochStatement]:
         """The epochs of a keyset whose keys may be used at `now`, newest first."""
@@ -177,6 +252,7 @@ class Announced:
             "links": [link.to_json() for link in self.links],
             "polled_at": None if self.polled_at is None else format_time(self.polled_at),
             "epochs": [self.epochs[name].signed.to_json() for name in sorted(self.epochs)],
+            "gone": [self.gone[name].to_json() for name in sorted(self.gone)],
         }
 
     @classmethod
@@ -187,6 +263,8 @@ class Announced:
             SnapshotError: codes `malformed_statement`, `foreign_key`.
 
         """
+        if isinstance(value, Mapping):
+            value = {"gone": [], **value}  # which was not kept before
         fields = Fields(value, _KEYS, "kept announcements")
         found = cls(fields.named("owner", check_member_name), reader, network, convict)
         found.links = read_links(fields.items("links", _MAX_KEPT))
@@ -196,6 +274,8 @@ class Announced:
             found.signed, found.catalogue = signed, CatalogueStatement.from_statement(signed.statement)
         for held in _read_epochs(network, fields.items("epochs", _MAX_KEPT)):
             found.epochs[held.epoch.digest] = held
+        gone = [Gone.from_json(item) for item in fields.items("gone", _MAX_KEPT)]
+        found.gone = {each.entry.list_name: each for each in gone}
         return found
 
 

@@ -3,7 +3,7 @@
 A catalogue is made for the member who reads it: a list under grants is named to its
 grantees only. It has a version that grows, and expires, so that a list cannot silently
 disappear: what the current catalogue names and the reader does not hold makes its checks
-incomplete.
+incomplete, and so does, for a while, what it does not name any more (`announced.Gone`).
 """
 
 from __future__ import annotations

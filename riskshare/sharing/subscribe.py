@@ -90,7 +90,7 @@ class Subscriber:
     async def _read_catalogue(self, owner: str) -> None:
         """One look at an owner's catalogue: accept it, get its epochs, follow its lists."""
         trusted = self.mirror.trusted
-        before = trusted.catalogue(owner)
+        before, gone = trusted.catalogue(owner), trusted.gone(owner, self._now())
         data = await self._source.catalogue(owner)
         try:
             catalogue = trusted.accept_catalogue(owner, data, self._now())
@@ -110,6 +110,9 @@ class Subscriber:
             **mine,
         }
         self.mirror.retain(owner, wanted)
+        for name in sorted(trusted.gone(owner, self._now()).keys() - gone.keys()):
+            vanished = SnapshotError("The owner names a list no more that it has not ended.", code="list_gone")
+            self._observer.failed(owner, name, vanished)
         if before is None or before.lists != catalogue.lists:
             self.mirror.generation += 1
         await self.mirror.save(owner, "")
@@ -123,10 +126,9 @@ class Subscriber:
         wanted = sorted(digest for digest in named | known.keys() if digest not in known or now < known[digest].until)
         troubles: list[RiskshareError | None] = []
         for start in range(0, len(wanted), EPOCHS_AT_ONCE):
-            some = wanted[start : start + EPOCHS_AT_ONCE]
-            troubles += await asyncio.gather(
-                *(self._read_epoch(owner, digest, known=digest in known) for digest in some)
-            )
+            several = wanted[start : start + EPOCHS_AT_ONCE]
+            reads = [self._read_epoch(owner, digest, known=digest in known) for digest in several]
+            troubles += await asyncio.gather(*reads)
         return next((trouble for trouble in troubles if trouble is not None), None)
 
     async def _read_epoch(self, owner: str, digest: bytes, *, known: bool) -> RiskshareError | None:

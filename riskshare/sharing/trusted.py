@@ -21,6 +21,7 @@ What it refuses, and with which code:
 | normalisation rules that this version does not know | `unknown_normalisation` |
 | skipped versions that do not lead back to what is held | `broken_chain` |
 | anything that is not of its exact form | `malformed_statement` |
+| more lists, more epochs at once than a reader follows | `too_many_lists`, `too_many_epochs` |
 
 A refusal changes nothing: the last good snapshot serves until it expires, visibly.
 """
@@ -34,8 +35,8 @@ from typing import Any, TypeVar
 from riskshare.errors import SnapshotError
 from riskshare.names import check_list_name, list_owner
 from riskshare.sharing import snapshot as snapshots
-from riskshare.sharing.announced import Announced, refuse_time
-from riskshare.sharing.catalogue import CatalogueStatement
+from riskshare.sharing.announced import MOST_LISTS, Announced, refuse_time
+from riskshare.sharing.catalogue import CatalogueEntry, CatalogueStatement
 from riskshare.sharing.chain import Chain, Held
 from riskshare.sharing.epoch import EpochStatement
 from riskshare.sharing.fields import Fields, malformed
@@ -60,7 +61,8 @@ class TrustedSnapshots:
     `keys` gives the identity keys that the registry names for an owner, with their terms
     (none for who is not an owner in good standing). `is_element` tells whether 32 bytes
     are a group element. `stale_after` bounds the age of the last poll; `bounds` sets other
-    bounds per full list name. `proofs` are the frauds found, each once.
+    bounds per full list name. `most_lists` bounds the lists of one owner. `proofs` are the
+    frauds found, each once.
 
     All times are aware; `now` is the subscriber's clock.
     """
@@ -75,6 +77,7 @@ class TrustedSnapshots:
         normalisations: frozenset[int] = frozenset({1}),
         stale_after: timedelta = STALE_AFTER,
         bounds: Mapping[str, timedelta] | None = None,
+        most_lists: int = MOST_LISTS,
     ) -> None:
         self.network = network
         self.reader = reader
@@ -84,6 +87,7 @@ class TrustedSnapshots:
         self._normalisations = normalisations
         self._stale_after = stale_after
         self._bounds = dict(bounds or {})
+        self._most_lists = most_lists
         self._owners: dict[str, Announced] = {}
         self._lists: dict[str, History] = {}
 
@@ -105,7 +109,7 @@ class TrustedSnapshots:
 
     def accept_catalogue(self, owner: str, data: bytes, now: datetime) -> CatalogueStatement:
         """Take `owner`'s catalogue in its wire form; also counts as a poll. Errors: `Announced.accept_catalogue`."""
-        return self._kept(owner, lambda announced: announced.accept_catalogue(data, self._keys, now))
+        return self._kept(owner, lambda announced: announced.accept_catalogue(data, self._keys, now, self._in_force))
 
     def accept_epoch(self, owner: str, data: bytes, now: datetime) -> EpochStatement:
         """Take an epoch statement of `owner` in its wire form. Errors: `Announced.accept_epoch`."""
@@ -204,6 +208,12 @@ class TrustedSnapshots:
             return Status.MISSING
         return status_at(catalogue.expires_at, self._owners[owner].polled_at, self._stale_after, now)
 
+    def gone(self, owner: str, now: datetime) -> dict[str, CatalogueEntry]:
+        """The lists by name that checks miss although no catalogue names them any more: see `announced.Gone`."""
+        announced = self._owners.get(owner)
+        found = {} if announced is None else announced.gone
+        return {name: each.entry for name, each in found.items() if now < each.until}
+
     def epoch(self, digest: bytes) -> EpochStatement | None:
         """The epoch of this name."""
         found = (announced.epochs.get(digest) for announced in self._owners.values())
@@ -241,7 +251,7 @@ class TrustedSnapshots:
         catalogue = self.catalogue(owner)
         entry = None if catalogue is None else catalogue.get(list_name)
         if entry is None or entry.ended:
-            return Status.UNLISTED
+            return Status.MISSING if list_name in self.gone(owner, now) else Status.UNLISTED
         found = self.epoch_in_use(owner, entry.keyset, now) if epoch is None else self.epoch(epoch)
         return Status.MISSING if found is None else self._status_in(list_name, found, now)
 
@@ -261,7 +271,7 @@ class TrustedSnapshots:
         return None if chain is None else chain.confirmed_at
 
     def standing(self, owner: str, now: datetime) -> OwnerStanding:
-        """All that a check needs to know of an owner: its catalogue's status, and each list's."""
+        """All that a check needs to know of an owner: its catalogue's status, and each list's, those gone included."""
         catalogue = self.catalogue(owner)
         entries = [entry for entry in catalogue or () if not entry.ended]
         used = {keyset: self.epoch_in_use(owner, keyset, now) for keyset in {entry.keyset for entry in entries}}
@@ -271,6 +281,7 @@ class TrustedSnapshots:
             status = Status.MISSING if epoch is None else self._status_in(entry.list_name, epoch, now)
             held = self.serving(entry.list_name, epoch.digest) if epoch is not None and status.usable else None
             lists.append(ListStanding(entry, status, held))
+        lists += [ListStanding(entry, Status.MISSING, None) for entry in self.gone(owner, now).values()]
         return OwnerStanding(owner, self.catalogue_status(owner, now), tuple(lists))
 
     # -- what is kept ----------------------------------------------------------------
@@ -287,6 +298,7 @@ class TrustedSnapshots:
     def restore_owner(self, value: object) -> None:
         """Take what `owner_state` gave, in place of what is held. Raises SnapshotError."""
         announced = Announced.from_json(self.network, self.reader, value, self._convict)
+        announced.most_lists = self._most_lists
         announced.judge(self._keys)
         self._owners[announced.owner] = announced
 
@@ -331,7 +343,9 @@ class TrustedSnapshots:
     # -- within ----------------------------------------------------------------------
 
     def _kept(self, owner: str, take: Callable[[Announced], _Taken]) -> _Taken:
-        announced = self._owners.get(owner) or Announced(owner, self.reader, self.network, self._convict)
+        announced = self._owners.get(owner)
+        if announced is None:
+            announced = Announced(owner, self.reader, self.network, self._convict, most_lists=self._most_lists)
         taken = take(announced)
         self._owners[owner] = announced
         return taken
@@ -369,6 +383,18 @@ class TrustedSnapshots:
     def _chain(self, list_name: str, epoch: bytes) -> Chain | None:
         history = self._lists.get(list_name)
         return None if history is None else history.chains.get(epoch)
+
+    def _in_force(self, list_name: str) -> datetime | None:
+        """Until when the newest snapshot of a list is in force, whether its files are here or not."""
+        history = self._lists.get(list_name)
+        ends = []
+        for chain in () if history is None else history.chains.values():
+            epoch = self.epoch(chain.epoch)
+            for held in (chain.tip, chain.served):
+                if held is not None:
+                    expires_at = held.snapshot.expires_at
+                    ends.append(expires_at if epoch is None else min(expires_at, epoch.until))
+        return max(ends, default=None)
 
     def _status_in(self, list_name: str, epoch: EpochStatement, now: datetime) -> Status:
         chain = self._chain(list_name, epoch.digest)

@@ -164,6 +164,28 @@ async def test_a_list_that_the_catalogue_ends_is_dropped(world):
     assert world.status("jd/fraud") is Status.UNLISTED
 
 
+async def test_a_list_that_vanishes_is_missed_over_a_restart_too_until_its_snapshot_would_have_expired(world):
+    async with world.running():
+        await until(lambda: world.version("jd/fraud") == 1)
+        world.desks["jd"].store.rows.clear()
+        await world.publish()
+        await until(lambda: world.version("jd/fraud") is None)
+        await until(lambda: "list_gone" in world.reader.witness.codes())
+        assert usable(world) == [(Status.MISSING, None)]
+        looks = world.source.calls.count("catalogue")
+        await until(lambda: world.source.calls.count("catalogue") >= looks + 3)
+    assert world.reader.witness.told.count(("failed", "jd", "jd/fraud", "list_gone")) == 1
+    assert list(world.reader.files.digests()) == []
+    world.restart()
+    await world.reader.mirror.restore(["jd"])
+    async with world.running():
+        await until(lambda: world.reader.mirror.trusted.catalogue_status("jd", world.clock()) is Status.CURRENT)
+        assert usable(world) == [(Status.MISSING, None)]
+        world.clock.wait(hours=24)
+        await until(lambda: world.reader.mirror.trusted.catalogue_status("jd", world.clock()) is Status.CURRENT)
+        assert usable(world) == []
+
+
 async def test_an_owner_that_the_registry_no_longer_names_is_dropped(world):
     async with world.running():
         await until(lambda: world.version("jd/fraud") == 1)

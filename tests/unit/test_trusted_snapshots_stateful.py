@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from riskshare.encoding import canonical_json, parse_canonical_json
 from riskshare.errors import SnapshotError
+from riskshare.sharing.announced import MOST_EPOCHS
 from riskshare.sharing.history import Gap
 from riskshare.sharing.standing import Status
 from riskshare.sharing.trusted import TrustedSnapshots
@@ -41,6 +42,7 @@ class HonestOwner(RuleBasedStateMachine):
         if len(epochs) > 1 and self.owner.chain(NAME, epochs[-2].digest):
             self.owner.publish(NAME, epoch=epochs[-2].digest)
 
+    @precondition(lambda self: len(self.owner.epochs["default"]) < MOST_EPOCHS)
     @rule()
     def change_epoch(self):
         self.network.wait(hours=1)
