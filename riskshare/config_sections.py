@@ -237,6 +237,22 @@ class SubscribeSection(Section):
     )
     poll_hold_s: int = Field(20, ge=1, le=20, description="How long a poll for a newer version may be held.")
 
+    owner_gib: int = Field(
+        20,
+        ge=1,
+        le=16_384,
+        description="Most GiB of files of one owner's lists, both epochs of a change-over included. While a new version"
+        " takes the place of an old one, both are on disk for a moment.",
+    )
+    owner_lists: int = Field(256, ge=1, le=512, description="Most lists of one owner.")
+    delta_entries: int = Field(
+        2**24,
+        ge=1_000,
+        le=2**30,
+        description="Most entries that the deltas of one list may hold; they are kept in memory, 32 bytes each, and"
+        " take some 200 while they are read.",
+    )
+
     @model_validator(mode="after")
     def _check(self) -> SubscribeSection:
         if self.stale_after_s <= self.poll_hold_s:

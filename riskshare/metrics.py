@@ -181,6 +181,12 @@ class Metrics:
             "list",
             "code",
         )
+        self.mirror_bytes = self._gauge(
+            "mirror_bytes", "Bytes of the files of an owner's lists, held or being fetched.", "owner"
+        )
+        self.mirror_bytes_limit = self._gauge(
+            "mirror_bytes_limit", "Most bytes of the files of one owner's lists (subscribe.owner_gib)."
+        )
         self.sync_failures = self._counter(
             "subscription_failures", "Failed attempts to follow an owner, by owner and code.", "owner", "code"
         )

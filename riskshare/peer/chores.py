@@ -10,6 +10,7 @@ settle      make durable what no check has made durable yet
 resend      send unanswered asks again
 adopt       ask owners for receipts that a crash made us forget
 registry    look for a new version, at the other members and in the local file
+sweep       delete copied files that nothing needs
 tidy        forget what has had its time
 """
 

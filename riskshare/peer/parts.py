@@ -107,7 +107,11 @@ def rules_of(config: Config) -> Rules:
     default = config.subscribe.mode == "on_demand"
     exceptions = config.subscribe.replicate if default else config.subscribe.on_demand
     return Rules(
-        hold_seconds=config.subscribe.poll_hold_s, on_demand=frozenset(exceptions), on_demand_by_default=default
+        hold_seconds=config.subscribe.poll_hold_s,
+        on_demand=frozenset(exceptions),
+        on_demand_by_default=default,
+        owner_bytes=config.subscribe.owner_gib * 2**30,
+        delta_entries=config.subscribe.delta_entries,
     )
 
 
@@ -171,6 +175,7 @@ def querier_half(shared: Shared, owner: OwnerHalf) -> QuerierHalf:
             directory.key_terms,
             is_element=is_element,
             stale_after=timedelta(seconds=config.subscribe.stale_after_s),
+            most_lists=config.subscribe.owner_lists,
         ),
         source=source,
         files=SegmentFiles(member.mirror),

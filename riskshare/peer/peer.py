@@ -241,6 +241,7 @@ class Peer:
             Chore("resend", self._recovery.resend, RESEND_SECONDS),
             Chore("adopt", self._recovery.adopt, ADOPT_SECONDS),
             Chore("tidy", self._tidy, TIDY_SECONDS),
+            Chore("sweep", querier.mirror.sweep, TIDY_SECONDS),
             Chore("gauges", self._gauges, GAUGES_SECONDS),
             # A process that is alone knows all that it has answered; but another may have been started beside it.
             Chore("usage", self._follow_usage, USAGE_SECONDS if self._workers > 1 else USAGE_ALONE_SECONDS),
@@ -345,7 +346,9 @@ class Peer:
         trusted = mirror.trusted
         for gauge in (metrics.list_refused, metrics.list_current, metrics.list_age, metrics.list_expires):
             gauge.clear()  # or a list that is gone would look as it did last
+        metrics.mirror_bytes_limit.set(self.config.subscribe.owner_gib * 2**30)
         for owner in directory.other_owners():
+            metrics.mirror_bytes.labels(owner).set(mirror.bytes_of(owner))
             for each in mirror.standing(owner, moment).lists:
                 name = each.entry.list_name
                 if each.refusal is not None:

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO, Final, Protocol
 
 from riskshare.encoding import canonical_json, cbor_decode, parse_canonical_json, sha256
@@ -50,6 +50,9 @@ MOST_WALKED_BYTES: Final = 128 * 1024 * 1024
 
 ATTEMPTS: Final = 5
 """How often a state is offered that other processes overtake; the next poll tries again."""
+
+YOUNG: Final = timedelta(hours=1)
+"""Files that are not older are not swept."""
 
 STATE_LIMIT: Final = 64 * 1024 * 1024
 
@@ -122,6 +125,7 @@ class Mirror:
         self.generation = 0
         """Grows whenever anything that a check looks into has changed."""
         self._source = source
+        self._files = files
         self._copies = Copies(source=source, files=files, rules=rules)
         self._state = state
         self._observer = observer
@@ -223,7 +227,13 @@ class Mirror:
         abandoned, self._pending[place] = self._pending.get(place), snapshot
         if abandoned is not None:
             self._drop(abandoned)
-        await self._copies.fetch(owner, snapshot)
+        beside = [each for other, each in self._newest(owner).items() if other != place]
+        try:
+            await self._copies.fetch(owner, snapshot, beside)
+        except SnapshotError:
+            # What is too large is not waited for: it must not keep the owner's other lists from being fetched.
+            self._drop(self._pending.pop(place))
+            raise
         view = await asyncio.to_thread(self._copies.view, snapshot, following)
         for index, ref in enumerate(snapshot.segments):
             self.trusted.accept_segment(list_name, digest, index, self._copies.facts(snapshot, ref))
@@ -305,6 +315,26 @@ class Mirror:
                 for gone in (following.snapshot if following else None, pending):
                     if gone is not None:
                         self._drop(gone)
+
+    def _newest(self, owner: str) -> dict[Place, SnapshotStatement]:
+        """What is being fetched or serves of an owner's lists."""
+        places = {place: each.snapshot for place, each in self._views.items()} | self._pending
+        return {place: each for place, each in places.items() if place[0].startswith(f"{owner}/")}
+
+    def bytes_of(self, owner: str) -> int:
+        """The bytes of an owner's files, here or being fetched: what is bounded by the rules' `owner_bytes`."""
+        return self._copies.bytes_of(self._newest(owner).values())
+
+    async def sweep(self) -> int:
+        """Delete files that nothing needs, such as a crash leaves behind; return how many. Raises DiskError.
+
+        Needed is what serves, is being fetched, or belongs to the newest snapshot of a list that is followed. Files
+        of the last hour stay in any case: another process of this member may be about to use them.
+        """
+        old = await asyncio.to_thread(self._files.older, self._now() - YOUNG)
+        # From here on without a pause, so that nobody begins to use what is about to go.
+        named = [*(each.snapshot for each in self._views.values()), *self._pending.values()]
+        return self._copies.sweep(old, [*named, *self.trusted.wanted(self._now())])
 
     def _drop(self, gone: SnapshotStatement) -> None:
         """Delete the files that no snapshot names which serves or is being fetched."""

@@ -28,7 +28,7 @@ A refusal changes nothing: the last good snapshot serves until it expires, visib
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -264,6 +264,15 @@ class TrustedSnapshots:
         """The newest snapshot that is verified, its segments there or not."""
         chain = self._chain(list_name, epoch)
         return None if chain is None or chain.tip is None or chain.tip.intermediate else chain.tip
+
+    def wanted(self, now: datetime) -> Iterator[SnapshotStatement]:
+        """The snapshots whose files are of use: of each list that is catalogued, in each epoch that is answered for."""
+        for owner in self._owners:
+            for entry in self.catalogue(owner) or ():
+                for epoch in self.answered_epochs(owner, entry.keyset, now) if not entry.ended else ():
+                    chain = self._chain(entry.list_name, epoch.digest)
+                    held = () if chain is None else (chain.tip, chain.served)
+                    yield from (each.snapshot for each in held if each is not None)
 
     def confirmed_at(self, list_name: str, epoch: bytes) -> datetime | None:
         """When the owner last said that what serves is its newest."""

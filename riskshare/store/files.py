@@ -14,9 +14,11 @@ import fcntl
 import mmap
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, cast, final
 
@@ -25,6 +27,9 @@ from riskshare.sharing.segment_ref import SegmentRef
 
 _TEMPORARY: Final = ".part"
 _NAME: Final = re.compile(r"[0-9a-f]{64}")
+SPARE: Final = 64 * 2**20
+"""Free bytes that no download takes: the database may lie on the same disk."""
+
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -138,6 +143,32 @@ class SegmentFiles:
         """Remove a file, if it is here; a map of it that is still open stays good. Raises DiskError."""
         with self._guarded():
             self.path(digest).unlink(missing_ok=True)
+
+    def require_room(self, size: int) -> None:
+        """Refuse to begin what needs `size` bytes and would not leave `SPARE` of the disk. Raises DiskError."""
+        with self._guarded():
+            free = shutil.disk_usage(self._folder).free
+        if size and size + SPARE > free:
+            raise DiskError(
+                f"The disk of {self._folder} has {free:,} bytes free, and {size:,} are to be fetched. Make room;"
+                " nothing was changed, and it is tried again."
+            )
+
+    def older(self, than: datetime) -> Iterable[bytes]:
+        """The digests of files that were last written before that time; what a dead writer left is removed.
+
+        Raises:
+            DiskError: the folder cannot be read.
+
+        """
+        found = []
+        with self._guarded():
+            for path in self._folder.iterdir():
+                if path.suffix == _TEMPORARY:
+                    _remove_abandoned(path)
+                elif _NAME.fullmatch(path.name) and path.stat().st_mtime < than.timestamp():
+                    found.append(bytes.fromhex(path.name))
+        return found
 
     def digests(self) -> Iterable[bytes]:
         """The digests of all files that are here. Raises DiskError."""

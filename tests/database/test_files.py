@@ -3,16 +3,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from riskshare.errors import DiskError, PeerDown, SegmentError
 from riskshare.sharing.segment_ref import SegmentRef
-from riskshare.store.files import SegmentFiles
+from riskshare.store.files import SPARE, SegmentFiles
 from tests.simulator.disk import largest_file
 
 DATA = b"segment" * 1000
@@ -200,6 +202,34 @@ def test_other_files_of_the_folder_are_not_segments(files, folder):
     assert list(files.digests()) == []
 
 
+def test_files_are_told_by_age(files, folder):
+    files.write(filler())
+    written = datetime.fromtimestamp(files.path(REF.file_digest).stat().st_mtime, UTC)
+    (folder / "README").write_bytes(b"")
+    assert files.older(written - timedelta(seconds=1)) == []
+    assert files.older(written + timedelta(seconds=1)) == [REF.file_digest]
+
+
+def test_what_a_dead_writer_left_is_removed_while_files_are_told_by_age(files, folder):
+    def fill(out):
+        assert files.older(datetime.now(UTC) + timedelta(days=1)) == []
+        return filler()(out)
+
+    (folder / "dead.part").write_bytes(b"half")
+    files.write(fill)
+    assert names(folder) == [REF.file_digest.hex()]
+
+
+def test_room_is_required_before_a_download(files, folder):
+    free = shutil.disk_usage(folder).free
+    files.require_room(0)
+    files.require_room(1)
+    for size in (free + 1, free - SPARE // 2):
+        with pytest.raises(DiskError) as refused:
+            files.require_room(size)
+        assert f"{size:,} are to be fetched. Make room" in refused.value.message
+
+
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "segments").write_bytes(b"")
     with pytest.raises(DiskError):
@@ -208,7 +238,14 @@ def test_a_folder_that_is_a_file(tmp_path):
 
 def test_a_folder_that_is_gone(files, folder):
     folder.rmdir()
-    for use in (lambda: files.write(filler()), files.scratch, files.digests):
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    for use in (
+        lambda: files.write(filler()),
+        files.scratch,
+        files.digests,
+        lambda: files.older(long_ago),
+        lambda: files.require_room(1),
+    ):
         with pytest.raises(DiskError):
             use()
 

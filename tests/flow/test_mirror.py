@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -591,6 +592,226 @@ async def test_a_refusal_goes_with_its_list(world):
         await world.take()
     world.reader.mirror.retain("jd", ())
     assert shown(world)[2] is None
+
+
+# --- how much an owner can make its readers keep
+
+
+def size_of(world):
+    return sum(ref.file_length for ref in world.statement().segments)
+
+
+async def test_more_bytes_than_allowed_are_refused_before_any_is_fetched(world):
+    await world.publish(*PHONES[:10])
+    world.restart(rules=Rules(owner_bytes=size_of(world) - 1))
+    await world.learn()
+    with pytest.raises(SnapshotError) as refused:
+        await world.take()
+    assert refused.value.code == "too_many_bytes"
+    assert "subscribe.owner_gib" in refused.value.message
+    assert world.source.fetched == []
+    assert shown(world)[2].code == "too_many_bytes"
+    assert world.reader.mirror.bytes_of("jd") == 0
+
+
+async def test_as_many_bytes_as_allowed_are_fetched(world):
+    await world.publish(*PHONES[:10])
+    world.restart(rules=Rules(owner_bytes=size_of(world)))
+    await world.learn()
+    assert await world.take()
+    assert world.reader.mirror.bytes_of("jd") == size_of(world)
+
+
+async def test_the_lists_of_an_owner_count_together_and_one_too_large_does_not_hold_up_the_others(world):
+    await world.follow(*PHONES[:10])
+    other = world.desk.create_list("other")
+    world.desk.put(other, *PHONES[20:30])
+    await world.publish()
+    world.restart(rules=Rules(owner_bytes=size_of(world) + 100_000))
+    await world.reader.mirror.restore(["jd"])
+    await world.learn()
+    wire = world.published.snapshot("jd/other", world.epoch, "icbc")[1]
+    with pytest.raises(SnapshotError) as refused:
+        await world.reader.mirror.take("jd", ("jd/other", world.epoch), wire)
+    assert refused.value.code == "too_many_bytes"
+    assert await world.follow(PHONES[10])
+    assert world.listed() == PHONES[:11]
+
+
+async def test_a_version_that_replaces_another_counts_without_it(world):
+    world.publisher = world.desk.publisher(deltas=1)
+    await world.follow(*PHONES[:10])
+    world.restart(rules=Rules(owner_bytes=int(1.5 * size_of(world))))
+    await world.reader.mirror.restore(["jd"])
+    bases = set()
+    for count in range(10, 15):
+        await world.follow(PHONES[count])
+        bases.add(world.statement().segments[0])
+    assert len(bases) > 1
+    assert world.listed() == PHONES[:15]
+
+
+async def test_on_demand_only_what_is_fetched_counts(world):
+    buckets = 60 * 200
+    await world.publish(*PHONES)
+    whole = size_of(world)
+    world.restart(rules=replace(ON_DEMAND, owner_bytes=whole - buckets))
+    await world.learn()
+    assert await world.take()
+    fetched = sum(length for _, _, length in world.source.fetched)
+    assert world.reader.mirror.bytes_of("jd") == fetched < whole - buckets
+    await world.restart(rules=replace(ON_DEMAND, owner_bytes=whole - buckets)).mirror.restore(["jd"])
+    assert world.reader.mirror.bytes_of("jd") == fetched
+
+
+async def test_on_demand_a_filter_that_is_too_large_is_refused_by_the_header_alone(world):
+    await world.publish(*PHONES)
+    world.restart(rules=replace(ON_DEMAND, owner_bytes=100_000))
+    await world.learn()
+    with pytest.raises(SnapshotError) as refused:
+        await world.take()
+    assert refused.value.code == "too_many_bytes"
+    assert [(offset, length) for _, offset, length in world.source.fetched] == [(0, HEADER_ROOM)]
+    assert list(world.reader.files._folder.iterdir()) == []
+
+
+async def test_a_disk_without_room_is_told_before_any_byte_is_fetched(world):
+    await world.publish(*PHONES[:3])
+    world.restart(rules=Rules(owner_bytes=2**50))
+    await world.learn()
+    mine = world.statement()
+    vast = replace(mine.segments[0], file_length=2**42)
+    with pytest.raises(DiskError) as refused:
+        await world.take(forge(world.desk, replace(mine, segments=(vast,)), "snapshot"))
+    assert f"{2**42:,} are to be fetched" in refused.value.message
+    assert world.source.fetched == []
+    assert shown(world)[2].code == "disk"
+
+
+async def test_deltas_of_more_entries_than_allowed_are_refused(world):
+    world.publisher = world.desk.publisher(deltas=100, delta_share=100)
+    await world.follow(*PHONES[:3])
+    world.restart(rules=Rules(delta_entries=3))
+    await world.reader.mirror.restore(["jd"])
+    assert await world.follow(PHONES[3], PHONES[4])
+    assert await world.follow(withdraw=[PHONES[3]])
+    with pytest.raises(SnapshotError) as refused:
+        await world.follow(PHONES[5])
+    assert refused.value.code == "too_many_entries"
+    assert world.listed() == [*PHONES[:3], PHONES[4]]
+    assert shown(world)[2].code == "too_many_entries"
+    world.restart(rules=Rules(delta_entries=4))
+    await world.reader.mirror.restore(["jd"])
+    await world.take()
+    assert world.listed() == [*PHONES[:3], *PHONES[4:6]]
+
+
+# --- files that nothing needs
+
+
+def age(world, *digests, hours=2):
+    """Let files have been written by so much earlier than now, by the reader's clock."""
+    then = (world.desk.clock() - timedelta(hours=hours)).timestamp()
+    for digest in digests:
+        os.utime(world.reader.files.path(digest), (then, then))
+
+
+def orphan(world, content=b"left by a crash"):
+    digest = sha256(content)
+    world.reader.files.path(digest).write_bytes(content)
+    return digest
+
+
+async def test_orphans_are_swept_and_what_serves_stays(world):
+    await world.follow(*PHONES[:10])
+    serving = set(world.reader.files.digests())
+    left = orphan(world)
+    age(world, left, *serving)
+    assert await world.reader.mirror.sweep() == 1
+    assert set(world.reader.files.digests()) == serving
+    assert await world.reader.mirror.sweep() == 0
+
+
+async def test_a_young_file_is_not_swept_it_may_be_another_process_that_wrote_it(world):
+    await world.follow(*PHONES[:3])
+    left = orphan(world)
+    age(world, left, hours=0.9)
+    assert await world.reader.mirror.sweep() == 0
+    age(world, left, hours=1.1)
+    assert await world.reader.mirror.sweep() == 1
+
+
+async def test_files_of_lists_that_are_gone_are_swept_after_a_restart(world):
+    await world.follow(*PHONES[:3])
+    left = set(world.reader.files.digests())
+    world.desk.store.rows.clear()
+    await world.publish()
+    world.restart()
+    await world.reader.mirror.restore(["jd"])
+    age(world, *left)
+    assert await world.reader.mirror.sweep() == 0, "no catalogue has said yet that the list is gone"
+    await world.learn()
+    await world.reader.mirror.sweep()
+    assert set(world.reader.files.digests()) == set()
+
+
+async def test_files_that_wait_for_the_rest_of_their_snapshot_are_not_swept_after_a_restart(world):
+    await world.follow(*PHONES[:10])
+    await world.publish(PHONES[10])
+    world.source.alter = lambda data, _at: data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(SegmentError):
+        await world.take()
+    age(world, *world.reader.files.digests())
+    await world.restart().mirror.restore(["jd"])
+    assert await world.reader.mirror.sweep() == 0
+    assert world.listed() == PHONES[:10]
+
+
+async def test_a_download_that_runs_is_not_swept(world):
+    await world.publish(*PHONES[:10])
+    await world.learn()
+    true = world.source.segment
+    swept = []
+
+    async def segment(owner, ref, out, **part):
+        await true(owner, ref, out, **part)
+        out.flush()
+        (temporary,) = world.reader.files._folder.iterdir()
+        then = (world.desk.clock() - timedelta(hours=2)).timestamp()
+        os.utime(temporary, (then, then))
+        swept.append(await world.reader.mirror.sweep())
+
+    world.source.segment = segment
+    assert await world.take()
+    assert swept == [0]
+    assert world.listed() == PHONES[:10]
+
+
+async def test_files_of_a_snapshot_that_is_being_fetched_are_not_swept(world):
+    """The first of two files is here, under its name, and serves nobody yet."""
+    await world.publish(*PHONES[:10])
+    await world.publish(PHONES[10])
+    await world.learn()
+    true = world.source.segment
+    swept = []
+
+    async def segment(owner, ref, out, **part):
+        age(world, *world.reader.files.digests())
+        swept.append(await world.reader.mirror.sweep())
+        await true(owner, ref, out, **part)
+
+    world.source.segment = segment
+    assert await world.take()
+    assert swept == [0, 0]
+    assert len(list(world.reader.files.digests())) == 2
+
+
+async def test_what_a_dead_writer_left_is_swept(world):
+    await world.follow(*PHONES[:3])
+    temporary = world.reader.files._folder / "x.part"
+    temporary.write_bytes(b"half")
+    await world.reader.mirror.sweep()
+    assert not temporary.exists()
 
 
 # --- restarts

@@ -62,6 +62,11 @@ def test_the_smallest_file_names_the_member(load, tmp_path):
         60,
         20,
     )
+    assert (config.subscribe.owner_gib, config.subscribe.owner_lists, config.subscribe.delta_entries) == (
+        20,
+        256,
+        2**24,
+    )
     assert (config.epoch.term_days, config.epoch.changeover_hours, config.audit.window_days) == (30, 24, 180)
     assert (config.publish.filter_rate_log2, config.publish.snapshot_term_h, config.publish.reissue_m) == (-20, 24, 60)
 
@@ -186,6 +191,9 @@ def test_the_pinned_digest_is_bytes(load):
         (MEMBER + "[listen.peers]\nport = 65536\n", "listen.peers.port: input should be less than"),
         (MEMBER + "[publish]\nfilter_rate_log2 = 20\n", "publish.filter_rate_log2: input should be less than"),
         (MEMBER + '[log]\nlevel = "loud"\n', "log.level: input should be 'debug'"),
+        (MEMBER + "[subscribe]\nowner_gib = 0\n", "subscribe.owner_gib: input should be greater than"),
+        (MEMBER + "[subscribe]\nowner_lists = 513\n", "subscribe.owner_lists: input should be less than"),
+        (MEMBER + "[subscribe]\ndelta_entries = 999\n", "subscribe.delta_entries: input should be greater than"),
         (MEMBER + '[subscribe]\nmode = "both"\n', "subscribe.mode: input should be 'replicate' or 'on_demand'"),
         ('[member]\nname = "IC BC"\n', "member.name: a member's name is"),
         (MEMBER + 'network_sha256 = "AB"\n', "member.network_sha256: 64 lower-case hex digits"),

@@ -1,8 +1,10 @@
-"""A list whose newest snapshot is refused: `/v1/lists`, `list status` and the metrics say so, and what serves on."""
+"""What a subscriber's peer shows of lists that it cannot take, how much it takes, and what it tidies up."""
 
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 
 from riskshare.cli.application import app
 from riskshare.generate import generate
+from riskshare.peer.parts import rules_of
 from tests.network.conftest import MakeNetwork
 from tests.simulator.running import BANK, SHOP, Running, until
 
@@ -32,7 +35,8 @@ def status(network: Running, *words: str) -> tuple[str, str]:
 
 
 def files(network: Running) -> set[Path]:
-    return set((network.members["shop"].config.paths.data_dir / "segments").iterdir())
+    folder = network.members["shop"].config.paths.data_dir / "segments"
+    return {path for path in folder.iterdir() if not path.suffix}
 
 
 def test_a_refused_snapshot_shows_everywhere_and_the_version_before_serves_on(make_network: MakeNetwork) -> None:
@@ -55,6 +59,9 @@ def test_a_refused_snapshot_shows_everywhere_and_the_version_before_serves_on(ma
     assert network.check("bank", LISTED[0])["verdict"] == "hit"
     assert network.check("bank", MORE[0])["verdict"] == "incomplete"
 
+    size = sum(path.stat().st_size for path in before)
+    assert until(lambda: network.metric("bank", "mirror_bytes", owner="shop"), "the gauges") >= size
+    assert network.metric("bank", "mirror_bytes_limit") == 20 * 2**30
     labels = {"list": "shop/fraud", "code": "segment_altered"}
     assert until(lambda: network.metric("bank", "list_refused_timestamp_seconds", **labels), "the gauges")
     assert network.metric("bank", "list_current", list="shop/fraud") == 0
@@ -70,3 +77,39 @@ def test_a_refused_snapshot_shows_everywhere_and_the_version_before_serves_on(ma
     until(lambda: network.metric("bank", "list_refused_timestamp_seconds", **labels) is None, "the gauges")
     said, _ = status(network, "shop/fraud")
     assert "refused" not in said
+
+
+def test_an_owner_with_more_lists_than_the_configuration_allows_is_not_followed_and_named(
+    make_network: MakeNetwork,
+) -> None:
+    settings = {"subscribe": {"owner_lists": 1, "owner_gib": 3, "delta_entries": 5000}}
+    network = make_network(replace(BANK, settings=settings), SHOP)
+    rules = rules_of(network.members["bank"].config)
+    assert (rules.owner_bytes, rules.delta_entries) == (3 * 2**30, 5000)
+    network.publish("shop", "fraud", LISTED)
+    network.publish("shop", "more", MORE)
+    network.start("shop")
+    network.wait("shop", "readyz")
+    network.start("bank")
+    labels = {"owner": "shop", "code": "too_many_lists"}
+    until(lambda: network.metric("bank", "subscription_failures_total", **labels), "the catalogue is refused")
+    assert network.statuses("bank", LISTED[0]) == {"shop": "stale"}
+
+
+def test_orphans_in_the_mirror_are_gone_after_a_start(make_network: MakeNetwork) -> None:
+    network = make_network(BANK, SHOP)
+    network.publish("shop", "fraud", LISTED)
+    network.start("bank", "shop")
+    network.ready("bank")
+    network.stop("bank")
+    mirror = network.members["bank"].config.paths.data_dir / "mirror"
+    serving = set(mirror.iterdir())
+    for name in ("0" * 64, "left.part"):
+        (mirror / name).write_bytes(b"left by a crash")
+    for path in mirror.iterdir():
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    network.start("bank")
+    until(lambda: set(mirror.iterdir()) == serving, "the orphans are swept")
+    network.ready("bank")
+    assert network.check("bank", LISTED[0])["verdict"] == "hit"
+    assert set(mirror.iterdir()) == serving
