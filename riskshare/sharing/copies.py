@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from riskshare.errors import DiskError, SegmentError, SnapshotError
-from riskshare.sharing.segment import Header, read_header
+from riskshare.sharing.segment import ON_DEMAND_ENTRIES, Header, read_header
 from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment
 from riskshare.sharing.segment_ref import HEADER_ROOM, SegmentRef
 from riskshare.sharing.snapshot import SnapshotStatement
@@ -204,7 +204,9 @@ class Copies:
         on_demand = self._rules.is_on_demand(snapshot.list_name)
         try:
             segment = open_segment(self._files.map(ref), ref, snapshot.list_name, snapshot.epoch, on_demand=on_demand)
-            if isinstance(segment, BaseSegment) and not on_demand:
+            if isinstance(segment, BaseSegment) and on_demand:
+                _refuse_small_buckets(segment)
+            elif isinstance(segment, BaseSegment):
                 segment.verify_all()
         except SegmentError:
             # Not the file of another list, which was verified, and which this owner may have named without right.
@@ -250,3 +252,13 @@ class Copies:
         for digest in orphans:
             self._files.delete(digest)
         return len(orphans)
+
+
+def _refuse_small_buckets(segment: BaseSegment) -> None:
+    """Refuse a base whose owner could tell by the bucket that is fetched whom a payment is about."""
+    if segment.buckets > 1 and segment.smallest_bucket() < ON_DEMAND_ENTRIES:
+        raise SegmentError(
+            "The buckets of a list are too small for records on demand: each fetch would show the owner what is asked."
+            " Subscribe to the list in replicate mode.",
+            code="buckets_too_small",
+        )

@@ -15,7 +15,7 @@ integers are unsigned and little-endian. A *block* of n entries is n sorted labe
 
 A **base** has four sections:
 
-* `buckets`: blocks of 256 entries (the last may be shorter), one behind the other;
+* `buckets`: blocks of 256 entries, one behind the other; a rest of less than 128 is in the last one too;
 * `index`: 32 bytes a bucket: first label (16), offset in the file (8), length (4), entries (4);
 * `bucket_digests`: SHA-256 of each bucket, 32 bytes each;
 * `bloom`: the filter (`membership.bloom`), its parameters in the header.
@@ -69,6 +69,9 @@ nobody is made to fetch a gigantic filter for a short list."""
 
 BUCKET_ENTRIES: Final = 256
 """Entries of a bucket as we write it."""
+
+ON_DEMAND_ENTRIES: Final = 128
+"""Fewest entries of a bucket, but the last, of which records are read on demand: each fetch names one to the owner."""
 
 BUCKET_ENTRIES_LIMIT: Final = 1024
 """Most entries of a bucket that a reader takes; so a bucket fetched on demand is below 1.3 MB."""

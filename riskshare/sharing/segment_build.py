@@ -66,8 +66,7 @@ def write_base(
     writer = _Writer(out, "base")
     index, digests = bytearray(), bytearray()
     count, last = 0, b""
-    source = iter(rows)
-    while chunk := list(islice(source, bucket)):
+    for chunk in _chunks(rows, bucket):
         _check_rows(chunk, last)
         block = encode_block(chunk)
         index += INDEX_ENTRY.pack(chunk[0][0], writer.position, len(block), len(chunk))
@@ -84,6 +83,21 @@ def write_base(
         writer.write(section)
         writer.end_section()
     return writer.finish(list_name, epoch, (count, len(index) // INDEX_ENTRY.size), parameters=parameters)
+
+
+def _chunks(rows: Iterable[tuple[bytes, bytes]], size: int) -> Iterator[list[tuple[bytes, bytes]]]:
+    """Cut rows into buckets of `size`; a rest of less than half of one joins the last.
+
+    Who fetches a bucket on demand tells the owner that its entries are looked for: they must not be too few.
+    """
+    source = iter(rows)
+    chunk = list(islice(source, size))
+    while chunk:
+        rest = list(islice(source, size))
+        if len(rest) < size // 2 and len(chunk) + len(rest) <= BUCKET_ENTRIES_LIMIT:
+            chunk, rest = chunk + rest, []
+        yield chunk
+        chunk = rest
 
 
 def write_delta(

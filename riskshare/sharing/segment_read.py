@@ -156,6 +156,11 @@ class BaseSegment(_Segment):
         if at != section.end or entries != self.count:
             raise malformed("The index of a segment does not cover its buckets")
 
+    def smallest_bucket(self) -> int:
+        """The fewest entries of a bucket, the last one aside; those of the whole if there is only one."""
+        counts = [count for _, _, _, count in INDEX_ENTRY.iter_unpack(self._index)]
+        return min(counts[:-1], default=self.count)
+
     def verify_all(self) -> None:
         """Verify the whole file: its digest, every section, every bucket and the order of all labels.
 

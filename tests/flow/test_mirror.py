@@ -12,7 +12,7 @@ import pytest
 from riskshare.encoding import parse_canonical_json, sha256
 from riskshare.errors import DiskError, PeerDown, PeerError, SegmentError, SnapshotError, StoreError
 from riskshare.query.holdings import Holdings
-from riskshare.sharing import fraud, mirror
+from riskshare.sharing import fraud, mirror, segment_build
 from riskshare.sharing.copies import Rules
 from riskshare.sharing.segment_read import NeedBucket
 from riskshare.sharing.segment_ref import HEADER_ROOM
@@ -977,6 +977,32 @@ async def test_on_demand_damage_is_refused(world, offset):
     with pytest.raises(SegmentError):
         await world.take()
     assert list(world.reader.files.digests()) == []
+
+
+@pytest.mark.parametrize(("size", "refused"), [(127, True), (128, False)])
+async def test_on_demand_buckets_that_would_tell_who_is_asked_about_are_refused(world, size, refused):
+    await world.publish(*(f"phone:+86138001{n:05}" for n in range(300)))
+    mine = world.statement()
+    rows = world.published._lists[world.name, world.epoch].view.rows()
+    path = world.folder / "small"
+    with path.open("w+b") as out:
+        ref = segment_build.write_base(out, world.name, world.epoch, rows, seed=1, bucket=size)
+    path.rename(world.desk.files.path(ref.file_digest))
+    world.published._lists[world.name, world.epoch] = replace(
+        world.published._lists[world.name, world.epoch], files=frozenset({ref.file_digest})
+    )
+    offered = forge(world.desk, replace(mine, segments=(ref,)), "snapshot")
+    world.restart(rules=ON_DEMAND)
+    await world.learn()
+    if refused:
+        with pytest.raises(SegmentError) as caught:
+            await world.take(offered)
+        assert caught.value.code == "buckets_too_small"
+    else:
+        assert await world.take(offered)
+    world.restart(folder="replicated", state=MemoryState())
+    await world.learn()
+    assert await world.take(offered), "whole copies need no request"
 
 
 async def test_a_list_on_demand_is_restored(world):

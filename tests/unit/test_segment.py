@@ -50,7 +50,9 @@ from tests.unit.segment_forge import (
 def test_base_of_every_small_size_holds_its_rows_and_nothing_else(count, bucket):
     rows = rows_of(count)
     segment = open_whole(*base(rows, bucket=bucket))
-    assert (segment.count, segment.buckets) == (count, -(-count // bucket))
+    rest = count % bucket
+    buckets = count // bucket + (rest > 0 and (rest >= bucket // 2 or count < bucket))
+    assert (segment.count, segment.buckets) == (count, buckets)
     assert all(segment.find(label) == sealed for label, sealed in rows)
     assert b"".join(segment.labels()) == b"".join(label for label, _ in rows)
     assert [row for number in range(segment.buckets) for row in segment.bucket_rows(number)] == rows
@@ -218,6 +220,36 @@ def test_on_demand_refuses_a_coarse_filter():
     with pytest.raises(SegmentError) as refused:
         open_segment(sparse(data, ref), ref, LIST, EPOCH, on_demand=True)
     assert refused.value.code == "filter_too_coarse"
+
+
+@pytest.mark.parametrize(
+    ("count", "counts"),
+    [
+        (0, []),
+        (1, [1]),
+        (127, [127]),
+        (256, [256]),
+        (257, [257]),
+        (383, [383]),
+        (384, [256, 128]),
+        (512, [256, 256]),
+        (513, [256, 257]),
+        (639, [256, 383]),
+        (640, [256, 256, 128]),
+    ],
+)
+def test_no_bucket_is_small_but_for_a_list_that_is(count, counts):
+    """A bucket of one entry, fetched on demand, would name it to its owner."""
+    segment = open_whole(*base(rows_of(count), bucket=256))
+    found = [list(segment.bucket_rows(number)) for number in range(segment.buckets)]
+    assert [len(rows) for rows in found] == counts
+    assert [row for rows in found for row in rows] == rows_of(count)
+    assert segment.smallest_bucket() == min(counts[:-1], default=count)
+
+
+def test_a_bucket_stays_below_the_readers_limit():
+    segment = open_whole(*base(rows_of(1500), bucket=1024))
+    assert [len(list(segment.bucket_rows(number))) for number in range(segment.buckets)] == [1024, 476]
 
 
 def test_on_demand_cannot_be_read_through():
