@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -52,6 +52,9 @@ class Certificate:
     hosts: frozenset[str]
 
 
+_X509 = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+
+
 def read_certificate(der: bytes) -> Certificate:
     """Read a peer's self-signed certificate.
 
@@ -74,7 +77,7 @@ def read_certificate(der: bytes) -> Certificate:
             spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except EncodingError:
         raise
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, *_X509) as error:
         raise EncodingError("A TLS certificate is not a self-signed X.509 certificate with a host.") from error
     if not hosts:
         raise EncodingError("A TLS certificate names no host.")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import ssl
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from riskshare.certificate import MAX_BYTES, new_certificate, pem_to_der, read_certificate
 from riskshare.errors import EncodingError
@@ -151,3 +154,22 @@ def test_a_member_cannot_pose_as_another_host(tmp_path):
     chains = net.members["jd"].write_tls(tmp_path), net.members["icbc"].write_tls(tmp_path)
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(*chains, anchors, "peer.icbc.example")
+
+
+def test_a_curve_that_nobody_knows_is_refused():
+    p256 = bytes.fromhex("2a8648ce3d030107")
+    der = made()
+    assert p256 in der
+    with pytest.raises(EncodingError):
+        read_certificate(der.replace(p256, b"\x26" + p256[1:]))
+
+
+DER = made()
+
+
+@given(st.integers(0, len(DER) - 1), st.integers(1, 255))
+def test_whatever_byte_is_altered_a_certificate_is_refused_or_read_and_nothing_else(position, change):
+    altered = bytearray(DER)
+    altered[position] ^= change
+    with contextlib.suppress(EncodingError):
+        assert read_certificate(bytes(altered)).der == bytes(altered)

@@ -83,7 +83,7 @@ def test_refusals_travel_with_the_statuses_of_the_protocol():
         409: {"batch_conflict"},
         412: {"clock_off", "registry_mismatch"},
         413: {"too_many_elements"},
-        429: {"quota_exhausted"},
+        429: {"quota_exhausted", "too_often"},
         503: {"overloaded", "store_unavailable"},
     }
 
