@@ -12,10 +12,10 @@ from riskshare.cli.screen import Screen
 from riskshare.encoding import format_time
 from riskshare.peer.opening import now
 from riskshare.sharing.kept import EpochRow, ListRow, SnapshotRow
-from riskshare.store.leader import Leadership
+from riskshare.store.leader import is_led
 from riskshare.store.store import Store
 
-PROBE_SECONDS: Final = 0.6
+AGAIN_SECONDS: Final = 0.6
 """Longer than a peer that lost its connection takes to lead again."""
 
 WAIT_SECONDS: Final = 15.0
@@ -87,14 +87,10 @@ async def await_publication(own: Own, name: str, screen: Screen) -> Outcome:
 
 async def peer_runs(store: Store) -> bool:
     """Tell whether some process leads for this database: who does publishes what others change."""
-    probe = Leadership(store)
-    try:
-        await asyncio.wait_for(probe.acquire(), PROBE_SECONDS)
-    except TimeoutError:
+    if await is_led(store):
         return True
-    finally:
-        await probe.release()
-    return False
+    await asyncio.sleep(AGAIN_SECONDS)
+    return await is_led(store)
 
 
 async def _until_published(store: Store, of: ListRow) -> Published:

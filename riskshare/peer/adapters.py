@@ -107,11 +107,21 @@ class PeerPublications:
 
     async def epoch(self, digest: bytes, reader: str) -> bytes | None:
         """An epoch statement."""
-        return self._published.epoch(digest, reader)
+        found = self._published.epoch(digest, reader)
+        if found is None:
+            await self._published.catch_up_epoch(digest)
+            found = self._published.epoch(digest, reader)
+        return found
 
-    async def snapshot(self, list_name: str, epoch: bytes, reader: str) -> tuple[bytes, bytes] | None:
-        """The newest snapshot."""
-        return self._published.snapshot(list_name, epoch, reader)
+    async def snapshot(
+        self, list_name: str, epoch: bytes, reader: str, held: bytes = b""
+    ) -> tuple[bytes, bytes] | None:
+        """The newest snapshot. A reader that holds another one may have had it from another process."""
+        found = self._published.snapshot(list_name, epoch, reader)
+        if found is None or held not in {b"", found[0]}:
+            await self._published.catch_up_list(list_name, epoch)
+            found = self._published.snapshot(list_name, epoch, reader)
+        return found
 
     async def wait(self, list_name: str, epoch: bytes, digest: bytes, seconds: float) -> None:
         """Wait for a newer one."""
@@ -123,7 +133,11 @@ class PeerPublications:
 
     async def segment(self, digest: bytes, reader: str) -> Path | None:
         """A segment file."""
-        return self._published.segment(digest, reader)
+        found = self._published.segment(digest, reader)
+        if found is None:
+            await self._published.catch_up_segment(digest)
+            found = self._published.segment(digest, reader)
+        return found
 
 
 @final

@@ -230,7 +230,15 @@ class Peer:
     async def _begin_chores(self) -> None:
         published, querier = self.owner.published, self.querier
         publish = Chore("publish", self.owner.publisher.refresh, PUBLISH_SECONDS)
-        load = Chore("load", published.load, PUBLISH_SECONDS)
+
+        async def load_published() -> None:
+            try:
+                await published.load()
+            except SegmentError:
+                publish.wake()  # which replaces what is lost or damaged
+                raise
+
+        load = Chore("load", load_published, PUBLISH_SECONDS)
         registry = Chore("registry", self._poll_registry, REGISTRY_SECONDS)
         chores = [
             load,
@@ -247,10 +255,10 @@ class Peer:
             Chore("usage", self._follow_usage, USAGE_SECONDS if self._workers > 1 else USAGE_ALONE_SECONDS),
         ]
 
-        def heard(channel: str, _payload: str) -> None:
-            if channel in {notify.LISTS, notify.RECONNECTED}:
+        def heard(channel: str, payload: str) -> None:
+            if channel in {notify.LISTS, notify.EPOCHS, notify.RECONNECTED}:
                 publish.wake()
-            if channel != notify.LISTS:
+            if channel != notify.LISTS or not published.knows(payload):
                 load.wake()
             if channel == notify.REGISTRY:
                 registry.wake()

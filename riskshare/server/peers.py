@@ -60,6 +60,7 @@ _PATTERNS: Final = {
     "{digest}": "{digest:[0-9a-f]{64}}",
 }
 _VERSION: Final = "{version:[1-9][0-9]{0,14}}"
+_ETAG: Final = re.compile(r'"([0-9a-f]{64})"')
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
@@ -80,10 +81,12 @@ class Publications(Protocol):
         """The catalogue made for a member."""
 
     async def epoch(self, digest: bytes, reader: str) -> bytes | None:
-        """An epoch statement."""
+        """The newest statement of an epoch: the one that opened it, or has ended it since."""
 
-    async def snapshot(self, list_name: str, epoch: bytes, reader: str) -> tuple[bytes, bytes] | None:
-        """The newest snapshot: its digest, its wire form."""
+    async def snapshot(
+        self, list_name: str, epoch: bytes, reader: str, held: bytes = b""
+    ) -> tuple[bytes, bytes] | None:
+        """The newest snapshot: its digest, its wire form; not older than `held`, the digest of what the reader has."""
 
     async def wait(self, list_name: str, epoch: bytes, digest: bytes, seconds: float) -> None:
         """Return when the newest snapshot is not `digest` any more, at the latest after `seconds`."""
@@ -151,14 +154,15 @@ class _Peers:
 
     async def epoch(self, request: web.Request) -> web.Response:
         reader = self._gate.member(request).name
-        return _statement(await self._publications.epoch(_digest(request, "digest"), reader), _IMMUTABLE)
+        return _statement(await self._publications.epoch(_digest(request, "digest"), reader))
 
     async def snapshot(self, request: web.Request) -> web.Response:
         reader = self._gate.member(request).name
         name, epoch = self._list(request), _digest(request, "epoch")
         held = request.headers.get("If-None-Match", "")
+        known = _ETAG.fullmatch(held)
         wait = min(_number(request, "wait"), MAX_WAIT)
-        found = await self._publications.snapshot(name, epoch, reader)
+        found = await self._publications.snapshot(name, epoch, reader, bytes.fromhex(known[1]) if known else b"")
         if found is not None and wait and held == _etag(found[0]):
             await self._hold(name, epoch, found[0], wait)
             if request.transport is None:  # the reader has gone; nobody is there to be judged again

@@ -21,7 +21,7 @@ from riskshare.sharing.build import PlainRow, SealedRow, StoredRow, build_rows, 
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, SnapshotRow, StoredEntry
 from riskshare.sharing.runs import RUN_ROWS, Runs
 from riskshare.sharing.segment_build import write_base, write_delta
-from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment
+from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment, open_whole
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.view import ListView, merge
 
@@ -29,6 +29,10 @@ CANARY_TERM: Final = timedelta(days=3650)
 
 MOST_CHANGES: Final = 2**19
 """Most entries that a delta is made of, all in memory; a larger change is a new base."""
+
+
+Read = Callable[[memoryview, SegmentRef, str, bytes], BaseSegment | DeltaSegment]
+"""Opens a segment: `open_segment`, or `open_whole`."""
 
 
 class Changes(Protocol):
@@ -55,6 +59,9 @@ class Files(Protocol):
 
     def map(self, ref: SegmentRef) -> memoryview:
         """Map a file. Raises SegmentError."""
+
+    def has(self, ref: SegmentRef) -> bool:
+        """Whether a file is here in its full length."""
 
     def scratch(self) -> BinaryIO:
         """Open a file that vanishes when it is closed. Raises DiskError."""
@@ -207,15 +214,15 @@ class Composer:
         return SegmentRow(ref, job.row.id, job.epoch.digest, "delta", self._now())
 
     async def merged(self, job: Job, segments: Sequence[SegmentRow]) -> SegmentRow:
-        """One base out of a base and its deltas. Raises SegmentError."""
-        return await asyncio.to_thread(lambda: self._write_base(job, merge(self._open(job, segments))))
+        """One base out of a base and its deltas, every byte of which is verified. Raises SegmentError."""
+        return await asyncio.to_thread(lambda: self._write_base(job, merge(self._open(job, segments, open_whole))))
 
     async def view(self, job: Job, segments: Sequence[SegmentRow]) -> ListView:
         """What segments hold. Raises SegmentError: a file is not here, or not what was written."""
         return await asyncio.to_thread(self._open, job, segments)
 
-    def _open(self, job: Job, segments: Sequence[SegmentRow]) -> ListView:
-        opened = [open_segment(self._files.map(row.ref), row.ref, job.name, job.epoch.digest) for row in segments]
+    def _open(self, job: Job, segments: Sequence[SegmentRow], read: Read = open_segment) -> ListView:
+        opened = [read(self._files.map(row.ref), row.ref, job.name, job.epoch.digest) for row in segments]
         bases = [segment for segment in opened if isinstance(segment, BaseSegment)]
         if len(bases) != 1:
             raise SegmentError("A list of ours has no base, or two.", code="segment_mixed")

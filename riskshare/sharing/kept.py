@@ -111,7 +111,10 @@ class ListCounts:
 
 @dataclass(frozen=True, slots=True)
 class EpochRow:
-    """An epoch of one of this member's keysets. `secret_sealed` is its OPRF key under the member's data key."""
+    """An epoch of one of this member's keysets. `secret_sealed` is its OPRF key under the member's data key.
+
+    The fields `end_...` are those of the emergency statement, of an epoch that was ended by one.
+    """
 
     digest: bytes
     keyset: str
@@ -123,6 +126,9 @@ class EpochRow:
     not_before: datetime
     not_after: datetime
     ended_at: datetime | None = None
+    end_statement: bytes | None = field(default=None, repr=False)
+    end_signature: bytes | None = field(default=None, repr=False)
+    end_salt: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,21 @@ class SegmentRow:
     epoch: bytes
     kind: SegmentKind
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCatalogueRow:
+    """The newest catalogue that this member issued for a reader. `content` digests what it says, whatever its version.
+
+    A row of a version that was issued before catalogues were kept has an empty `content`.
+    """
+
+    reader: str
+    version: int
+    content: bytes
+    issued_at: datetime
+    statement: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

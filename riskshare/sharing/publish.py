@@ -9,7 +9,8 @@ One pass (`Publisher.refresh`) brings every list to date under every epoch in se
    follows at once;
 4. for the others a *base* of all entries. While one is built, which may take minutes, step 3 goes on for all the rest.
 
-Segments that were lost from the disk, or are damaged, are replaced by a new base.
+Segments that were lost from the disk, or are damaged, are replaced by a new base: each pass looks whether the files
+of every newest snapshot are there. (A file whose bytes have changed is removed by `published`, which reads them all.)
 
 Order of durability: the segment file is on disk under its digest -> snapshot and segment rows are
 stored in one transaction, by compare-and-swap on the version before -> subscribers are told. A crash between
@@ -129,6 +130,7 @@ class Publisher:
         self._data_key = data_key
         self._lists = lists
         self._shelf = shelf
+        self._files = files
         self._builders = builders
         self._terms = terms
         self._now = now
@@ -228,17 +230,21 @@ class Publisher:
         return published
 
     async def _bring_to_date(self, row: ListRow, epoch: EpochRow, last: SnapshotRow) -> int:
-        changed = row.changed > last.changed
-        if not changed and self._now() - last.issued_at < self._terms.reissue:
+        kept = list(await self._shelf.segments(last.segments))
+        young = self._now() - last.issued_at < self._terms.reissue
+        if row.changed <= last.changed and young and all(self._files.has(segment.ref) for segment in kept):
             return 0
         canaries = parse_canonical_json(last.statement, limit=MAX_BYTES)["canaries"]
         job = Job(row, f"{self._member}/{row.name}", epoch, self._key(epoch), last, canaries, last.changed)
-        kept = list(await self._shelf.segments(last.segments))
         try:
-            view = await self._composer.view(job, kept)
-            delta = await self._composer.delta(job, view) if changed else None
+            return await self._go_on(job, kept)
         except (SegmentError, TooManyChanges):
             return await self._publish_base(job)
+
+    async def _go_on(self, job: Job, kept: Sequence[SegmentRow]) -> int:
+        """Publish what changed, upon the segments that there are. Raises SegmentError, TooManyChanges."""
+        view = await self._composer.view(job, kept)
+        delta = await self._composer.delta(job, view) if job.row.changed > job.upto else None
         if delta is None:
             return await self._sign_and_store(job, kept, [])
         if delta.ref in [segment.ref for segment in kept] or self._outweighs([delta], kept):

@@ -1,7 +1,12 @@
 """What this member has published, as it serves it: to other members, and to its own checks.
 
-Read from the store at start and after each change; the peer's requests are answered from memory. The
+Read from the store at start and after each change; requests are answered from memory, but for catalogues, which all
+processes of a member share. Where a reader knows of something newer than this process, which it had from another one,
+this process reads the store again before it answers: see `catch_up_list` and its like. The
 secret keys of the epochs in service live here, in memory only.
+
+A file of this member's that is not what its name says is of no use to anybody: it is removed, and the publisher
+replaces what is missing.
 
 Version 1 has lists open to all members; lists under grants come with the life of a list. All that is told to
 a reader already goes through `_readable`, the one place that decides what a reader may see.
@@ -10,27 +15,27 @@ a reader already goes through `_readable`, the one place that decides what a rea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from riskshare.encoding import parse_canonical_json
 from riskshare.errors import DiskError, RiskshareError, SegmentError
 from riskshare.membership.oprf import SecretKey
-from riskshare.sharing.catalogue import CatalogueEntry, CatalogueStatement
+from riskshare.sharing import cataloguing
+from riskshare.sharing.catalogue import CatalogueEntry
+from riskshare.sharing.ending import newest_statement
 from riskshare.sharing.entry import DataKey
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, SnapshotRow
-from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment
+from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_whole
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.snapshot import MAX_BYTES
 from riskshare.sharing.view import ListView
 from riskshare.signature import SigningKey
-from riskshare.statement import Statement, sign
-
-CATALOGUE_TERM: Final = timedelta(hours=24)
-CATALOGUE_REISSUE: Final = timedelta(hours=1)
+from riskshare.statement import Statement
 
 Place = tuple[str, bytes]
 """Full list name and epoch digest."""
@@ -43,7 +48,7 @@ class Lists(Protocol):
         """All lists of this member."""
 
 
-class Shelf(Protocol):
+class Shelf(cataloguing.Shelf, Protocol):
     """The store of what is published."""
 
     async def epochs(self, keyset: str | None = None) -> Sequence[EpochRow]:
@@ -58,8 +63,8 @@ class Shelf(Protocol):
     async def segments(self, file_digests: Sequence[bytes]) -> Sequence[SegmentRow]:
         """The rows of these segments, in this order."""
 
-    async def next_catalogue_version(self, reader: str) -> int:
-        """The next version of the catalogue for a reader; grows over restarts."""
+    async def epoch(self, digest: bytes) -> EpochRow | None:
+        """One epoch."""
 
 
 class Files(Protocol):
@@ -70,6 +75,9 @@ class Files(Protocol):
 
     def path(self, digest: bytes) -> Path:
         """Where a file lies."""
+
+    def delete(self, digest: bytes) -> None:
+        """Remove a file, if it is here; what is mapped stays good. Raises DiskError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +99,6 @@ class PublishedList:
         return int(statement["count"])
 
 
-@dataclass(slots=True)
-class _Catalogue:
-    entries: tuple[CatalogueEntry, ...]
-    issued_at: datetime
-    wire: bytes = field(repr=False)
-
-
 class Published:
     """The newest snapshots of this member, by list and epoch."""
 
@@ -115,7 +116,6 @@ class Published:
     ) -> None:
         self._member = member
         self._network = network
-        self._identity = identity
         self._data_key = data_key
         self._all_lists = lists
         self._shelf = shelf
@@ -123,13 +123,21 @@ class Published:
         self._now = now
         self._lists: dict[Place, PublishedList] = {}
         self._epochs: dict[bytes, tuple[EpochRow, SecretKey]] = {}
-        self._catalogues: dict[str, _Catalogue] = {}
         self._rows: dict[str, ListRow] = {}
+        self._placed: frozenset[Place] = frozenset()
         self._named: frozenset[str] = frozenset()
-        self._last_epochs: dict[str, EpochRow] = {}
+        self._all_epochs: dict[bytes, EpochRow] = {}
         self._changed = asyncio.Event()
         self._loading = asyncio.Lock()
-        self._cataloguing = asyncio.Lock()
+        self._cataloguer = cataloguing.Cataloguer(
+            member=member,
+            network=network,
+            identity=identity,
+            shelf=shelf,
+            entries=lambda reader: self._entries(reader, self._placed),
+            reload=self._reload,
+            now=now,
+        )
         self.generation = 0
         """Grows whenever anything that a check looks into has changed."""
 
@@ -154,45 +162,50 @@ class Published:
                     key = known[1] if known else self._data_key.open_epoch(epoch.secret_sealed, epoch.digest)
                     epochs[epoch.digest] = (epoch, key)
             lists: dict[Place, PublishedList] = {}
+            placed: set[Place] = set()
             for name, row in rows.items():
                 for epoch, _ in epochs.values():
-                    if epoch.keyset != row.keyset:
+                    snapshot = await self._newest(row, epoch)
+                    if snapshot is None:
                         continue
-                    found = self._lists.get((name, epoch.digest))
+                    place = (name, epoch.digest)
+                    placed.add(place)
+                    found = self._lists.get(place)
                     try:
-                        found = await self._load_list(name, row, epoch)
+                        found = await self._load_list(name, row, epoch, snapshot)
                     except (SegmentError, DiskError) as error:
                         trouble = trouble or error
                     if found is not None:
-                        lists[name, epoch.digest] = found
-            held = {name for name, _ in lists}
+                        lists[place] = found
+            named = {name for name, _ in placed}
             for name, row in rows.items():
-                if name not in held and await self._was_published(row, known_epochs):
-                    held.add(name)
-            self._rows, self._epochs, self._lists, self._named = rows, epochs, lists, frozenset(held)
-            self._last_epochs = {row.keyset: row for row in sorted(known_epochs, key=lambda row: row.number)}
+                if name not in named and await self._was_published(row, known_epochs):
+                    named.add(name)
+            self._rows, self._epochs, self._lists = rows, epochs, lists
+            self._placed, self._named = frozenset(placed), frozenset(named)
+            self._all_epochs = {row.digest: row for row in known_epochs}
             self.generation += 1
         waiting, self._changed = self._changed, asyncio.Event()
         waiting.set()
         if trouble is not None:
             raise trouble
 
+    async def _newest(self, row: ListRow, epoch: EpochRow) -> SnapshotRow | None:
+        return await self._shelf.latest_snapshot(row.id, epoch.digest) if epoch.keyset == row.keyset else None
+
     async def _was_published(self, row: ListRow, epochs: Sequence[EpochRow]) -> bool:
         """Whether there is a snapshot of the list under any epoch, ended or not."""
         for epoch in epochs:
-            if epoch.keyset == row.keyset and await self._shelf.latest_snapshot(row.id, epoch.digest) is not None:
+            if await self._newest(row, epoch) is not None:
                 return True
         return False
 
-    async def _load_list(self, name: str, row: ListRow, epoch: EpochRow) -> PublishedList | None:
-        snapshot = await self._shelf.latest_snapshot(row.id, epoch.digest)
-        if snapshot is None:
-            return None
+    async def _load_list(self, name: str, row: ListRow, epoch: EpochRow, snapshot: SnapshotRow) -> PublishedList:
         former = self._lists.get((name, epoch.digest))
         if former is not None and former.snapshot.segments == snapshot.segments:
             return PublishedList(row, name, epoch, snapshot, former.view, former.files)
         segments = await self._shelf.segments(snapshot.segments)
-        view = await asyncio.to_thread(self._open, name, epoch.digest, segments)
+        view = await asyncio.to_thread(self._open, name, epoch.digest, segments, former)
         files = frozenset(snapshot.segments)
         if former is not None and former.snapshot.segments[:1] == snapshot.segments[:1]:
             files |= former.files
@@ -200,10 +213,52 @@ class Published:
             files |= frozenset(former.snapshot.segments)  # somebody may be in the middle of fetching them
         return PublishedList(row, name, epoch, snapshot, view, files)
 
-    def _open(self, name: str, epoch: bytes, segments: Sequence[SegmentRow]) -> ListView:
-        opened = [open_segment(self._files.map(row.ref), row.ref, name, epoch) for row in segments]
+    def _open(self, name: str, epoch: bytes, segments: Sequence[SegmentRow], former: PublishedList | None) -> ListView:
+        """Open the segments of a snapshot; those that are open already are not read again."""
+        held = (former.view.base, *former.view.deltas) if former else ()
+        known = {segment.ref: segment for segment in held if segment is not None}
+        opened = [known.get(row.ref) or self._open_whole(row.ref, name, epoch) for row in segments]
         base = next((segment for segment in opened if isinstance(segment, BaseSegment)), None)
         return ListView(base, [segment for segment in opened if isinstance(segment, DeltaSegment)])
+
+    def _open_whole(self, ref: SegmentRef, name: str, epoch: bytes) -> BaseSegment | DeltaSegment:
+        """Open a file of which every byte is as it was written. Raises SegmentError; the file is removed then."""
+        try:
+            return open_whole(self._files.map(ref), ref, name, epoch)
+        except SegmentError:
+            self._files.delete(ref.file_digest)
+            raise
+
+    # -- in step with the other processes of this member -----------------------------
+
+    async def _reload(self) -> None:
+        with suppress(SegmentError, DiskError):  # of a list that is damaged, what could be loaded is
+            await self.load()
+
+    async def catch_up_list(self, name: str, epoch: bytes) -> None:
+        """Load, if the store has another snapshot of the list than this process. Raises StoreError, OpenError.
+
+        To be called for a reader that knows of another one: what it is answered must not be older.
+        """
+        row = self._rows.get(name)
+        if row is None or (epoch in self._all_epochs and epoch not in self._epochs):
+            return
+        newest = await self._shelf.latest_snapshot(row.id, epoch)
+        found = self._lists.get((name, epoch))
+        if newest is not None and (found is None or found.snapshot.digest != newest.digest):
+            await self._reload()
+
+    async def catch_up_epoch(self, digest: bytes) -> None:
+        """Load, if the store has an epoch that this process does not know. Raises StoreError, OpenError."""
+        if digest not in self._all_epochs and await self._shelf.epoch(digest) is not None:
+            await self._reload()
+
+    async def catch_up_segment(self, digest: bytes) -> None:
+        """Load, if a newest snapshot names a segment that this process does not know. Raises StoreError, OpenError."""
+        for segment in await self._shelf.segments([digest]):
+            newest = await self._shelf.latest_snapshot(segment.list_id, segment.epoch)
+            if newest is not None and digest in newest.segments:
+                await self._reload()
 
     # -- for other members -----------------------------------------------------------
 
@@ -212,56 +267,40 @@ class Published:
         return bool(row.name and reader)
 
     async def catalogue(self, reader: str) -> bytes:
-        """The signed catalogue for a reader, in its wire form. Raises StoreError."""
-        async with self._cataloguing:  # of two at once, the one with the lower version must not stay
-            return await self._catalogue(reader)
+        """The signed catalogue for a reader, in its wire form. Raises StoreError, OpenError."""
+        return await self._cataloguer.catalogue(reader)
 
-    async def _catalogue(self, reader: str) -> bytes:
-        entries = self._entries(reader)
-        now = self._now()
-        known = self._catalogues.get(reader)
-        if known is None or known.entries != entries or not timedelta(0) <= now - known.issued_at < CATALOGUE_REISSUE:
-            statement = CatalogueStatement(
-                owner=self._member,
-                reader=reader,
-                version=await self._shelf.next_catalogue_version(reader),
-                issued_at=now,
-                expires_at=now + CATALOGUE_TERM,
-                lists=entries,
-            )
-            signed = sign("catalogue", self._network, statement.body(), self._identity)
-            known = self._catalogues[reader] = _Catalogue(entries, now, signed.wire())
-        return known.wire
+    def _entries(self, reader: str, had: Container[Place]) -> tuple[CatalogueEntry, ...]:
+        """Each list under the newest epoch in which all lists of its keyset are had.
 
-    def _entries(self, reader: str) -> tuple[CatalogueEntry, ...]:
-        """Each list under the newest epoch in which all lists of its keyset are published.
-
-        A list that was published once stays named, even if its files are damaged or it did not come along into a new
-        epoch: what is missing makes the readers' checks incomplete, what is not named makes them clear.
+        For readers, `had` is what the store has: so all processes say the same. A list that was published once stays
+        named, even if its files are damaged or it did not come along into a new epoch: what is missing makes the
+        readers' checks incomplete, what is not named makes them clear.
         """
         newest: dict[str, EpochRow] = {}
         for epoch, _ in sorted(self._epochs.values(), key=lambda pair: pair[0].number):
             mine = [name for name, row in self._rows.items() if row.keyset == epoch.keyset]
-            if all((name, epoch.digest) in self._lists for name in mine) or epoch.keyset not in newest:
+            if all((name, epoch.digest) in had for name in mine) or epoch.keyset not in newest:
                 newest[epoch.keyset] = epoch
-        newest = self._last_epochs | newest  # of a keyset without an epoch in service, the one that has ended
+        # Of a keyset without an epoch in service, the one that has ended.
+        newest = {row.keyset: row for row in sorted(self._all_epochs.values(), key=lambda row: row.number)} | newest
         return tuple(
             CatalogueEntry(name, row.category, row.keyset, newest[row.keyset].digest)
             for name, row in sorted(self._rows.items())
-            if self._readable(row, reader)
-            and row.keyset in newest
-            and (name in self._named or (name, newest[row.keyset].digest) in self._lists)
+            if self._readable(row, reader) and row.keyset in newest and name in self._named
         )
 
     def epoch(self, digest: bytes, reader: str) -> bytes | None:
-        """An epoch statement in its wire form, if the reader may read any list of its keyset."""
-        found = self._epochs.get(digest)
+        """The newest statement of an epoch in its wire form, if the reader may read any list of its keyset.
+
+        Of an epoch that was ended by emergency, the statement that ended it.
+        """
+        found = self._all_epochs.get(digest)
         if found is None or not any(
-            row.keyset == found[0].keyset and self._readable(row, reader) for row in self._rows.values()
+            row.keyset == found.keyset and self._readable(row, reader) for row in self._rows.values()
         ):
             return None
-        row = found[0]
-        return Statement("epoch", self._network, row.statement, row.signature, {}, row.salt).wire()
+        return newest_statement(self._network, found).wire()
 
     def snapshot(self, name: str, epoch: bytes, reader: str) -> tuple[bytes, bytes] | None:
         """Digest and wire form of the newest snapshot of a list."""
@@ -310,16 +349,16 @@ class Published:
     def own_lists(self) -> Mapping[bytes, Sequence[PublishedList]]:
         """The member's own lists by the epoch in which each keyset is consulted."""
         chosen: dict[bytes, list[PublishedList]] = {}
-        for entry in self._entries(self._member):
+        for entry in self._entries(self._member, self._lists):
             found = self._lists.get((entry.list_name, entry.epoch))
             if found is not None:
                 chosen.setdefault(entry.epoch, []).append(found)
         return chosen
 
     def own_missing(self) -> frozenset[str]:
-        """The categories of own lists that were published and cannot be looked into now: no clear without them."""
+        """The categories of own lists that cannot be looked into now, or not yet: no clear without them."""
         held = {each.name for lists in self.own_lists().values() for each in lists}
-        return frozenset(self._rows[name].category for name in self._named - held)
+        return frozenset(row.category for name, row in self._rows.items() if name not in held)
 
     def own_key(self, epoch: bytes) -> SecretKey | None:
         """The secret key of one of this member's epochs in service."""
@@ -329,6 +368,10 @@ class Published:
     def current(self) -> Sequence[PublishedList]:
         """Every published list, for status and metrics."""
         return list(self._lists.values())
+
+    def knows(self, name: str) -> bool:
+        """Whether a list, by its local name, was there when this was loaded."""
+        return f"{self._member}/{name}" in self._rows
 
     def unpublished(self) -> Sequence[str]:
         """Full names of this member's lists of which no snapshot is in service (yet)."""

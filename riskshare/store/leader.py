@@ -24,6 +24,22 @@ RETRY_SECONDS: Final = 0.25
 PING_SECONDS: Final = 2.0
 
 
+_LED: Final = """
+select exists (
+    select from pg_locks
+    where locktype = 'advisory' and granted
+      and database = (select oid from pg_database where datname = current_database())
+      -- A lock of two numbers has them in these columns, and a 2 in the third.
+      and classid::bigint = $1 and objid::bigint = $2 and objsubid = 2
+)"""
+
+
+async def is_led(store: Store) -> bool:
+    """Tell whether some process leads for this database, without a try to lead. Raises StoreError."""
+    with guarded():
+        return bool(await store.pool.fetchval(_LED, LOCK_CLASS, LEADER_LOCK))
+
+
 class Leadership:
     """The leader's lock on one database. `lost` is set while this peer does not lead."""
 

@@ -1,4 +1,4 @@
-"""What this member published as an owner: epochs, canaries, snapshots, segments, catalogue versions."""
+"""What this member published as an owner: epochs, canaries, snapshots, segments, catalogues."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, final
 
 from riskshare.errors import StoreError
-from riskshare.sharing.kept import EpochRow, SegmentRow, SnapshotRow
+from riskshare.sharing.kept import EpochRow, IssuedCatalogueRow, SegmentRow, SnapshotRow
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.store.connection import affected
 from riskshare.store.failures import guarded
@@ -58,10 +58,18 @@ class Publications:
             row = await self._pool.fetchrow(_SQL["epoch"], digest)
         return None if row is None else EpochRow(**row)
 
-    async def end_epoch(self, digest: bytes, at: datetime) -> bool:
-        """Mark an epoch as ended. False if there is none, or it has ended already."""
+    async def end_epoch(self, epoch: EpochRow) -> bool:
+        """Keep the end of an epoch, and its emergency statement. False if there is none, or it has ended already."""
         with guarded():
-            return bool(await self._pool.fetchval(_SQL["end_epoch"], digest, at))
+            ended = await self._pool.fetchval(
+                _SQL["end_epoch"],
+                epoch.digest,
+                epoch.ended_at,
+                epoch.end_statement,
+                epoch.end_signature,
+                epoch.end_salt,
+            )
+        return bool(ended)
 
     async def add_canaries(self, list_id: int, values: Sequence[str]) -> None:
         """Keep canaries of a list; they are published, so they are kept in the clear."""
@@ -132,10 +140,25 @@ class Publications:
         with guarded():
             return affected(await self._pool.execute(_SQL["forget_segments"], file_digests))
 
-    async def next_catalogue_version(self, reader: str) -> int:
-        """The version for the next catalogue made for a reader: grows by one with each call, over restarts."""
+    async def issued_catalogue(self, reader: str) -> IssuedCatalogueRow | None:
+        """The newest catalogue issued for a reader."""
         with guarded():
-            return int(await self._pool.fetchval(_SQL["next_catalogue_version"], reader))
+            row = await self._pool.fetchrow(_SQL["issued_catalogue"], reader)
+        return None if row is None else IssuedCatalogueRow(**row)
+
+    async def issue_catalogue(self, row: IssuedCatalogueRow) -> bool:
+        """Keep a catalogue in place of the version before it. False: that is not the newest, and nothing is changed."""
+        with guarded():
+            status = await self._pool.execute(
+                _SQL["issue_catalogue"],
+                row.reader,
+                row.version,
+                row.content,
+                row.issued_at,
+                row.statement,
+                row.signature,
+            )
+        return bool(affected(status))
 
 
 class _Overtaken(Exception):  # noqa: N818 - never leaves this module

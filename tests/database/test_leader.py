@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from riskshare.sharing.kept import RegistryRow
-from riskshare.store.leader import Leadership
+from riskshare.store.connection import LEADER_LOCK, LOCK_CLASS
+from riskshare.store.leader import Leadership, is_led
 from riskshare.store.notify import EPOCHS, LISTS, RECONNECTED, REGISTRY, SNAPSHOTS, TRUSTED
 from riskshare.store.store import Store
 
@@ -71,6 +73,28 @@ async def test_who_stops_waiting_leaves_no_lock_behind(store, second):
     await other.release()
 
 
+async def test_whoever_asks_sees_that_there_is_a_leader_and_does_not_lead(store, second, server, sql):
+    assert not await is_led(second)
+    leader = Leadership(store)
+    await leader.acquire()
+    assert await is_led(second)
+    assert await is_led(store)
+    await leader.release()
+    async with asyncio.timeout(10):
+        while await is_led(second):  # noqa: ASYNC110 - PostgreSQL ends sessions on its own
+            await asyncio.sleep(0.02)
+    # Other locks, and the same lock in another database, are nobody's lead.
+    for key in ("1, 2", f"{LOCK_CLASS}, {LEADER_LOCK + 1}", f"{(LOCK_CLASS << 32) + LEADER_LOCK}"):
+        await sql.execute(f"select pg_advisory_lock({key})")
+    assert not await is_led(second)
+    elsewhere = await Store.open(await server.database("led_elsewhere"))
+    other = Leadership(elsewhere)
+    await other.acquire()
+    assert (await is_led(elsewhere), await is_led(second)) == (True, False)
+    await other.release()
+    await elsewhere.close()
+
+
 # --- notifications
 
 
@@ -107,7 +131,7 @@ async def test_every_change_is_told(second, heard, made):
     assert await heard.next() == (EPOCHS, "default")
     await second.publications.publish(made.snapshot(mine.id, epoch.digest, 1, []), [], 0)
     assert await heard.next() == (SNAPSHOTS, "fraud")
-    await second.publications.end_epoch(epoch.digest, NOW)
+    await second.publications.end_epoch(replace(epoch, ended_at=NOW))
     assert await heard.next() == (EPOCHS, "default")
     await second.trust.save_trusted("jd", "jd/fraud", b"{}", None, NOW)
     assert await heard.next() == (TRUSTED, "jd/fraud")

@@ -4,10 +4,14 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from riskshare.errors import StoreError
-from riskshare.sharing.kept import ListCounts
+from riskshare.sharing.kept import IssuedCatalogueRow, ListCounts
+from riskshare.store.connection import Target
+from riskshare.store.migrate import migrate, migrations
+from riskshare.store.store import Store
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 
@@ -41,10 +45,12 @@ async def test_one_number_of_a_keyset_has_one_epoch(store, made, epoch):
 
 
 async def test_an_epoch_ends_once(store, epoch):
-    assert await store.publications.end_epoch(epoch.digest, NOW)
-    assert not await store.publications.end_epoch(epoch.digest, NOW + timedelta(hours=1))
-    assert await store.publications.epoch(epoch.digest) == replace(epoch, ended_at=NOW)
-    assert not await store.publications.end_epoch(b"\x00" * 32, NOW)
+    ended = replace(epoch, ended_at=NOW, end_statement=b"{}", end_signature=bytes(64), end_salt=bytes(16))
+    assert await store.publications.end_epoch(ended)
+    assert not await store.publications.end_epoch(replace(ended, ended_at=NOW + timedelta(hours=1)))
+    assert await store.publications.epoch(epoch.digest) == ended
+    assert await store.publications.epochs() == [ended]
+    assert not await store.publications.end_epoch(replace(ended, digest=b"\x00" * 32))
 
 
 async def test_canaries_are_kept_once_and_sorted(store, mine):
@@ -136,7 +142,41 @@ async def test_old_snapshots_and_their_segments_are_forgotten_in_order(store, mi
     assert await store.publications.segment(new.ref.file_digest) == new
 
 
-async def test_catalogue_versions_grow_for_each_reader(store):
-    drawn = await asyncio.gather(*(store.publications.next_catalogue_version("bank") for _ in range(10)))
-    assert sorted(drawn) == list(range(1, 11))
-    assert await store.publications.next_catalogue_version("card") == 1
+def catalogue(version, reader="bank"):
+    return IssuedCatalogueRow(reader, version, bytes([version]) * 32, NOW, b"{}", bytes(64))
+
+
+async def test_a_catalogue_takes_the_place_of_the_version_before_it(store):
+    shelf = store.publications
+    assert await shelf.issued_catalogue("bank") is None
+    for version in (1, 2, 3):
+        assert await shelf.issue_catalogue(catalogue(version))
+        assert await shelf.issued_catalogue("bank") == catalogue(version)
+    for version in (1, 2, 3, 5):
+        assert not await shelf.issue_catalogue(replace(catalogue(version), content=bytes(32)))
+    assert await shelf.issued_catalogue("bank") == catalogue(3)
+    assert await shelf.issue_catalogue(catalogue(1, "card"))
+
+
+async def test_of_processes_that_issue_a_version_at_once_one_does(store):
+    rows = [replace(catalogue(1), content=bytes([number]) * 32) for number in range(8)]
+    for version in (1, 2):
+        rows = [replace(row, version=version) for row in rows]
+        won = await asyncio.gather(*(store.publications.issue_catalogue(row) for row in rows))
+        assert sorted(won) == [False] * 7 + [True]
+        assert await store.publications.issued_catalogue("bank") == rows[won.index(True)]
+
+
+async def test_versions_of_before_catalogues_were_kept_go_on_growing(empty_dsn):
+    """A database of the first schema has versions only."""
+    await migrate(Target(empty_dsn), migrations()[:1])
+    connection = await asyncpg.connect(empty_dsn)
+    await connection.execute("insert into catalogue_versions (reader, version) values ('bank', 7)")
+    await connection.close()
+    store = await Store.open(empty_dsn)
+    try:
+        found = await store.publications.issued_catalogue("bank")
+        assert (found.version, found.content) == (7, b"")
+        assert await store.publications.issue_catalogue(catalogue(8))
+    finally:
+        await store.close()

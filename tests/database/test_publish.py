@@ -10,18 +10,22 @@ from uuid import uuid4
 
 import pytest
 
-from riskshare.encoding import parse_canonical_json
-from riskshare.errors import StoreError
+from riskshare.encoding import cbor_decode, parse_canonical_json
+from riskshare.errors import SegmentError, StoreError
+from riskshare.keyterm import KeyTerm
 from riskshare.membership.identifier import parse
+from riskshare.peer.adapters import PeerPublications
 from riskshare.sharing.builders import ProcessBuilders
+from riskshare.sharing.ending import end_epoch
 from riskshare.sharing.entry import DataKey, reseal
 from riskshare.sharing.importing import Importer
 from riskshare.sharing.publish import CANARIES, Publisher, Terms
 from riskshare.sharing.published import Published
 from riskshare.sharing.rows import Defaults
+from riskshare.sharing.trusted import TrustedSnapshots
 from riskshare.signature import SigningKey
 from riskshare.store.files import SegmentFiles
-from tests.simulator.publishing import Clock, look_up
+from tests.simulator.publishing import START, Clock, look_up
 
 NUMBERS = [f"138001380{n:02}" for n in range(60)]
 NETWORK = "simnet"
@@ -68,8 +72,8 @@ class House:
 
         assert await self.store.lists.change_state(of.id, [handle], state, again, reason=reason) == 1
 
-    async def shown(self, number=-1):
-        published = Published(
+    def new_published(self):
+        return Published(
             member="jd",
             network=NETWORK,
             identity=SigningKey(bytes(32)),
@@ -79,6 +83,9 @@ class House:
             files=self.files,
             now=self.clock,
         )
+
+    async def shown(self, number=-1):
+        published = self.new_published()
         await published.load()
         epoch = (await self.store.publications.epochs())[number].digest
         return Shown(published, epoch)
@@ -207,9 +214,123 @@ async def test_a_crash_between_file_and_row_costs_a_repetition(house, after):
     assert found.body["version"] == 2
 
 
-async def test_a_catalogue_version_is_never_given_twice(house):
+# --- two processes of one member, over one database
+
+
+@pytest.fixture
+async def processes(house):
+    """What two workers serve; both have loaded the same."""
     await house.bring(*NUMBERS[:5])
     await house.publisher().refresh()
-    first, second = (await house.shown()).published, (await house.shown()).published
-    wires = await asyncio.gather(*(one.catalogue("icbc") for one in (first, first, second)))
-    assert wires[0] == wires[1] != wires[2]
+    return [(await house.shown()).published for _ in range(2)]
+
+
+def body(wire):
+    return parse_canonical_json(cbor_decode(wire, limit=1 << 20)["statement"], limit=1 << 20)
+
+
+def named(catalogue):
+    return [entry["list"] for entry in catalogue["lists"]]
+
+
+async def test_a_reader_gets_one_catalogue_from_all_processes(processes):
+    first, second = processes
+    wires = await asyncio.gather(*(one.catalogue("icbc") for one in (first, second) * 8))
+    assert len(set(wires)) == 1
+    assert body(wires[0])["version"] == 1
+    assert await second.catalogue("ub") == await first.catalogue("ub")
+
+
+async def test_versions_grow_for_a_reader_that_goes_from_process_to_process(house, processes):
+    """Each change reaches the processes at different times; whoever is asked says no less than was said before."""
+    first, second = processes
+    reader = TrustedSnapshots(NETWORK, "icbc", lambda _: [KeyTerm(SigningKey(bytes(32)).public, START)])
+    versions = []
+    for number in range(4):
+        await house.store.lists.create_list(f"list-{number}", "telecom_fraud", "default")
+        await house.publisher().refresh()
+        ahead, behind = (first, second) if number % 2 else (second, first)
+        await ahead.load()
+        for one in (ahead, behind, behind, ahead):
+            catalogue = reader.accept_catalogue("jd", await one.catalogue("icbc"), house.clock())
+            assert f"jd/list-{number}" in [entry.list_name for entry in catalogue]
+            versions.append(catalogue.version)
+        house.clock.wait(hours=1)
+    assert versions == sorted(versions)
+    assert max(versions) == 4
+
+
+async def test_a_process_that_is_behind_does_not_take_back_what_another_has_told(house, processes):
+    first, second = processes
+    await house.store.lists.create_list("more", "telecom_fraud", "default")
+    await house.publisher().refresh()
+    await first.load()
+    told = body(await first.catalogue("icbc"))
+    assert named(told) == ["jd/fraud", "jd/more"]
+    assert body(await second.catalogue("icbc")) == told
+
+
+async def test_processes_agree_although_one_of_them_has_damaged_files(house, processes):
+    """Or each would replace what the other has told, for ever."""
+    house.clock.wait(days=29)
+    await house.publisher().refresh()
+    first, _ = processes
+    await first.load()
+    told = await first.catalogue("icbc")
+    for digest in house.files.digests():
+        house.files.delete(digest)
+    late = house.new_published()
+    with pytest.raises(SegmentError):
+        await late.load()
+    assert await late.catalogue("icbc") == told == await first.catalogue("icbc")
+
+
+async def test_a_process_that_is_behind_gives_no_older_snapshot_than_the_reader_has(house, processes):
+    first, second = (PeerPublications(one) for one in processes)
+    epoch = (await house.store.publications.epochs())[0].digest
+    before = await second.snapshot("jd/fraud", epoch, "icbc")
+    await house.bring(*NUMBERS[5:7])
+    await house.publisher().refresh()
+    await processes[0].load()
+    newest = await first.snapshot("jd/fraud", epoch, "icbc", before[0])
+    assert newest != before == await second.snapshot("jd/fraud", epoch, "icbc")
+    assert await second.snapshot("jd/fraud", epoch, "icbc", newest[0]) == newest
+    generation = processes[1].generation
+    assert await second.snapshot("jd/fraud", epoch, "icbc", bytes(32)) == newest
+    assert await second.snapshot("jd/none", epoch, "icbc") is None
+    assert await second.snapshot("jd/fraud", bytes(32), "icbc") is None
+    assert processes[1].generation == generation, "what nobody has is no reason to load again"
+
+
+async def test_a_process_that_is_behind_has_what_another_has_named(house, processes):
+    second = PeerPublications(processes[1])
+    old = (await house.store.publications.epochs())[0].digest
+    [former] = (await house.store.publications.latest_snapshot(1, old)).segments
+    await house.bring(*NUMBERS[5:7])
+    house.clock.wait(days=29)
+    await house.publisher().refresh()
+    new = (await house.store.publications.epochs())[1].digest
+    for digest in (old, new):
+        for file in (await house.store.publications.latest_snapshot(1, digest)).segments:
+            assert (await second.segment(file, "icbc")).exists()
+    assert await second.epoch(new, "icbc") is not None
+    assert await second.snapshot("jd/fraud", new, "icbc") is not None
+    generation = processes[1].generation
+    assert await second.epoch(bytes(32), "icbc") is None
+    assert await second.segment(bytes(32), "icbc") is None
+    assert await second.segment(former, "icbc") is not None
+    assert processes[1].generation == generation
+
+
+async def test_an_epoch_that_another_process_ended_is_told_as_ended(house, processes):
+    """And polls of its snapshots are no reason to load again and again."""
+    [row] = await house.store.publications.epochs()
+    ended = end_epoch(NETWORK, row, SigningKey(bytes(32)), at=house.clock(), reason="key_exposed", salt=bytes(16))
+    assert await house.store.publications.end_epoch(ended)
+    second = PeerPublications(processes[1])
+    await processes[1].load()
+    generation = processes[1].generation
+    assert body(await second.epoch(row.digest, "icbc"))["ended"]["reason"] == "key_exposed"
+    assert await second.snapshot("jd/fraud", row.digest, "icbc") is None
+    assert processes[1].served(row.digest, "icbc", house.clock()) is None
+    assert processes[1].generation == generation

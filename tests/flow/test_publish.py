@@ -286,17 +286,43 @@ async def test_a_full_disk_changes_nothing_and_is_made_good(desk, of):
     assert (await shown(desk, of)).listed() == PHONES[:10]
 
 
-async def test_lost_files_are_replaced_by_a_new_base(desk, of):
+@pytest.mark.parametrize("harm", ["lost", "cut short", "altered"])
+@pytest.mark.parametrize("kind", ["base", "delta"])
+async def test_a_file_that_is_not_as_written_is_replaced_by_a_new_base_with_the_next_pass(desk, of, harm, kind):
     publisher = desk.publisher()
     await publisher.refresh()
-    for digest in desk.files.digests():
-        desk.files.delete(digest)
+    desk.put(of, PHONES[10])
+    await publisher.refresh()
+    [last] = [row for row in desk.store.snapshots if row.version == 2]
+    path = desk.files.path(last.segments[0 if kind == "base" else 1])
+    data = bytearray(path.read_bytes())
+    if harm == "lost":
+        path.unlink()
+    elif harm == "cut short":
+        path.write_bytes(data[:-1])
+    else:
+        data[-1] ^= 1  # of a base, in its last bucket, which opening does not look into
+        path.write_bytes(data)
     with pytest.raises(SegmentError):
         await desk.published()
-    desk.clock.wait(hours=1)
     assert await publisher.refresh() == 1
     found = await shown(desk, of)
-    assert (found.body["version"], found.kinds, found.listed()) == (2, ["base"], PHONES[:10])
+    assert (found.body["version"], found.kinds, found.listed()) == (3, ["base"], PHONES[:11])
+    assert await publisher.refresh() == 0
+
+
+async def test_a_base_that_cannot_be_merged_is_replaced(desk, of):
+    """It was damaged after it had been opened: what is read for the merge is not what was written."""
+    publisher = desk.publisher(deltas=0)
+    await publisher.refresh()
+    desk.put(of, PHONES[10])
+    path = desk.files.path(desk.store.snapshots[-1].segments[0])
+    data = path.read_bytes()
+    at = data.index(min(name for name, _ in (await shown(desk, of)).list.view.rows()), 4096)
+    path.write_bytes(data[:at] + b"\xff" * 32 + data[at + 32 :])
+    await publisher.refresh()
+    found = await shown(desk, of)
+    assert (found.kinds, found.listed()) == (["base"], PHONES[:11])
 
 
 async def test_trouble_with_one_list_does_not_stop_the_others(desk, of):

@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from riskshare.encoding import cbor_decode, parse_canonical_json
+from riskshare.encoding import cbor_decode, format_time, parse_canonical_json
 from riskshare.errors import SegmentError
-from tests.simulator.publishing import Desk
+from riskshare.sharing.ending import end_epoch
+from riskshare.signature import SigningKey
+from riskshare.statement import read
+from tests.simulator.publishing import NETWORK, Desk
 
 PHONES = [f"phone:+86138001380{n:02}" for n in range(20)]
 
@@ -65,23 +68,41 @@ async def test_a_catalogue_stays_until_it_says_something_new_or_grows_old(office
 
 
 async def test_readers_at_once_get_one_catalogue(office):
-    """Of two versions the lower must not be what is kept: the reader would call it a rollback."""
+    """Of two versions the lower must not be what is served: the reader would call it a rollback."""
     published = await office.desk.published()
-    true, held = office.desk.store.next_catalogue_version, asyncio.Event()
+    true, barrier = office.desk.store.issued_catalogue, asyncio.Barrier(2)
 
-    async def slow(reader):
-        version = await true(reader)
-        if version == 1:
-            await held.wait()
-        return version
+    async def together(reader):
+        newest = await true(reader)
+        if newest is None:
+            await barrier.wait()
+        return newest
 
-    office.desk.store.next_catalogue_version = slow
-    first = asyncio.create_task(published.catalogue("icbc"))
-    second = asyncio.create_task(published.catalogue("icbc"))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    held.set()
-    assert await first == await second == await published.catalogue("icbc")
+    office.desk.store.issued_catalogue = together
+    async with asyncio.timeout(10):
+        first, second = await asyncio.gather(published.catalogue("icbc"), published.catalogue("icbc"))
+    assert first == second == await published.catalogue("icbc")
+    assert body(first)["version"] == 1
+
+
+async def test_a_catalogue_is_issued_again_under_a_new_key(office):
+    published = await office.desk.published()
+    await published.catalogue("icbc")
+    office.desk.identity = SigningKey(bytes(32))
+    published = await office.desk.published()
+    wire = cbor_decode(await published.catalogue("icbc"), limit=1 << 20)
+    statement = read(
+        "catalogue", NETWORK, wire["statement"], wire["signature"], [office.desk.identity.public], limit=1 << 20
+    )
+    assert statement.body["version"] == 2
+
+
+@pytest.mark.parametrize(("seconds", "version"), [(-59, 1), (-61, 2), (3599, 1), (3600, 2)])
+async def test_clocks_of_two_processes_may_be_a_little_apart(office, seconds, version):
+    published = await office.desk.published()
+    await published.catalogue("icbc")
+    office.desk.clock.wait(seconds=seconds)
+    assert body(await published.catalogue("icbc"))["version"] == version
 
 
 async def test_the_catalogue_moves_to_an_epoch_when_all_lists_are_there(office):
@@ -185,6 +206,36 @@ async def test_the_key_of_an_epoch_ends_with_its_term(office):
     assert published.served(office.epoch, "icbc", now) is None
 
 
+async def test_an_epoch_that_was_ended_is_told_and_not_served_until_the_lists_are_out_again(office):
+    """Its lists stay named: one that was marked as ended would not be consulted, and what stands on it called clear."""
+    published = await office.desk.published()
+    before = body(await published.catalogue("icbc"))
+    old, now = office.epoch, office.desk.clock()
+    assert body(published.epoch(old, "icbc"))["ended"] is None
+    row = office.desk.store.all_epochs[0]
+    office.desk.store.all_epochs[0] = end_epoch(
+        NETWORK, row, office.desk.identity, at=now, reason="key_exposed", salt=bytes(16)
+    )
+    await published.load()
+    assert body(published.epoch(old, "icbc"))["ended"] == {"at": format_time(now), "reason": "key_exposed"}
+    assert published.served(old, "icbc", now) is None
+    assert published.own_key(old) is None
+    assert published.snapshot("jd/fraud", old, "icbc") is None
+    assert body(await published.catalogue("icbc"))["lists"] == before["lists"]
+    assert published.own_missing() == {office.of.category}
+
+    await office.publish()
+    await published.load()
+    after = body(await published.catalogue("icbc"))
+    assert after["version"] == before["version"] + 1
+    assert [(entry["epoch"], entry["ended"]) for entry in after["lists"]] == [(office.epoch.hex(), False)]
+    assert office.epoch != old
+    assert body(published.epoch(old, "icbc"))["ended"] is not None
+    assert published.served(old, "icbc", now) is None
+    assert published.served(office.epoch, "icbc", now) is not None
+    assert published.own_missing() == frozenset()
+
+
 @pytest.mark.parametrize("trouble", ["damaged", "left behind", "no epoch"])
 async def test_a_list_that_cannot_be_had_stays_in_the_catalogue(office, trouble):
     """Or all readers, and this member, would call clear what stands on it."""
@@ -213,4 +264,15 @@ async def test_a_list_that_cannot_be_had_stays_in_the_catalogue(office, trouble)
 
 async def test_nothing_is_missing_where_all_is_published(office):
     published = await office.desk.published()
+    assert published.own_missing() == frozenset()
+
+
+async def test_an_own_list_is_missing_until_it_is_published(office):
+    """Or its owner would call clear what it has just listed."""
+    office.desk.create_list("more", "marketing_cheating")
+    published = await office.desk.published()
+    assert published.own_missing() == {"marketing_cheating"}
+    assert published.unpublished() == ["jd/more"]
+    await office.publish()
+    await published.load()
     assert published.own_missing() == frozenset()

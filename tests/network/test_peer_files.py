@@ -83,6 +83,7 @@ async def test_a_snapshot_comes_with_its_digest_and_is_not_sent_twice(pair: Pair
     assert await pair.client.snapshot("jd", LIST, EPOCH, None) == (b"1" * 32, b"one")
     assert await pair.client.snapshot("jd", LIST, EPOCH, b"1" * 32) is NOT_MODIFIED
     assert await pair.client.snapshot("jd", LIST, EPOCH, b"0" * 32) == (b"1" * 32, b"one")
+    assert pair.shelf.held == [b"", b"1" * 32, b"0" * 32], "the owner knows what the reader has"
 
 
 async def test_a_poll_is_answered_when_there_is_news(pair: Pair) -> None:

@@ -74,6 +74,7 @@ class Shelf:
     receipts: list[tuple[int, KeptReceipt]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     polled: asyncio.Event = field(default_factory=asyncio.Event)
+    held: list[bytes] = field(default_factory=list)
     queries: list[tuple[str, datetime, int, int]] = field(default_factory=list)
 
     async def catalogue(self, reader: str) -> bytes | None:
@@ -82,7 +83,10 @@ class Shelf:
     async def epoch(self, digest: bytes, reader: str) -> bytes | None:
         return b"epoch " + digest if reader in self.readers and digest == b"e" * 32 else None
 
-    async def snapshot(self, list_name: str, epoch: bytes, reader: str) -> tuple[bytes, bytes] | None:
+    async def snapshot(
+        self, list_name: str, epoch: bytes, reader: str, held: bytes = b""
+    ) -> tuple[bytes, bytes] | None:
+        self.held.append(held)
         if reader not in self.readers or list_name != "jd/high-risk" or epoch != b"e" * 32:
             return None
         return self.snapshots[-1] if self.snapshots else None

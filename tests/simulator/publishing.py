@@ -33,6 +33,7 @@ from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.kept import (
     EpochRow,
     FraudProofRow,
+    IssuedCatalogueRow,
     ListRow,
     SegmentRow,
     SnapshotRow,
@@ -85,7 +86,7 @@ class MemoryStore:
     all_canaries: dict[int, list[str]] = field(default_factory=dict)
     snapshots: list[SnapshotRow] = field(default_factory=list)
     all_segments: dict[bytes, SegmentRow] = field(default_factory=dict)
-    catalogue_versions: dict[str, int] = field(default_factory=dict)
+    catalogues: dict[str, IssuedCatalogueRow] = field(default_factory=dict)
     fault: Callable[[str], None] = lambda _: None
     batch: int = 100
 
@@ -160,9 +161,18 @@ class MemoryStore:
         self.fault("published")
         return True
 
-    async def next_catalogue_version(self, reader):
-        self.catalogue_versions[reader] = self.catalogue_versions.get(reader, 0) + 1
-        return self.catalogue_versions[reader]
+    async def epoch(self, digest):
+        return next((row for row in self.all_epochs if row.digest == digest), None)
+
+    async def issued_catalogue(self, reader):
+        return self.catalogues.get(reader)
+
+    async def issue_catalogue(self, row):
+        newest = self.catalogues.get(row.reader)
+        if row.version != (newest.version if newest else 0) + 1:
+            return False
+        self.catalogues[row.reader] = row
+        return True
 
 
 class Desk:

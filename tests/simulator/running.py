@@ -27,10 +27,14 @@ from riskshare.membership.identifier import Identifier
 from riskshare.peer.opening import Member, new_id, now, opened_store, read_member
 from riskshare.query.message import EVALUATE, Ask, AskMessage
 from riskshare.registry import Quota
+from riskshare.sharing.builders import ProcessBuilders
 from riskshare.sharing.importing import Importer
+from riskshare.sharing.publish import Publisher, Terms
 from riskshare.sharing.rows import Defaults
 from riskshare.statement import sign
 from riskshare.store.embedded import EmbeddedServer
+from riskshare.store.files import SegmentFiles
+from riskshare.store.store import Store
 from riskshare.tls import peer_client_context
 
 T = TypeVar("T")
@@ -255,6 +259,23 @@ class Running(LoopbackNetwork):
     def receipts(self, name: str) -> dict[str, bytes]:
         """All receipts of a member by their ids in hex."""
         return {row["id"].hex(): row["receipt"] for row in self.rows(name, "select id, receipt from receipts")}
+
+
+def publisher_of(member: Member, store: Store) -> Publisher:
+    """What publishes a member's lists, without its peer."""
+    return Publisher(
+        member=member.name,
+        network=member.registry.network,
+        identity=member.keys.identity,
+        data_key=member.data_key,
+        lists=store.lists,
+        shelf=store.publications,
+        files=SegmentFiles(member.segments),
+        builders=ProcessBuilders(member.data_key),
+        terms=Terms(),
+        now=now,
+        random=secrets.token_bytes,
+    )
 
 
 def dsn_of(server: EmbeddedServer, config: Config) -> str:

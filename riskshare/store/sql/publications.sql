@@ -1,4 +1,4 @@
--- What an owner published: epochs, canaries, snapshots, segments, catalogue versions.
+-- What an owner published: epochs, canaries, snapshots, segments, catalogues.
 
 -- name: add_epoch
 with added as (
@@ -17,7 +17,9 @@ select * from epochs where digest = $1
 
 -- name: end_epoch
 with ended as (
-    update epochs set ended_at = $2 where digest = $1 and ended_at is null returning keyset
+    update epochs set ended_at = $2, end_statement = $3, end_signature = $4, end_salt = $5
+    where digest = $1 and ended_at is null
+    returning keyset
 )
 select count(*), max(pg_notify('riskshare_epochs', keyset)::text) from ended
 
@@ -78,7 +80,14 @@ delete from segments
 where file_digest = any($1::bytea[])
   and not exists (select from snapshots where file_digest = any(snapshots.segments))
 
--- name: next_catalogue_version
-insert into catalogue_versions (reader, version) values ($1, 1)
-on conflict (reader) do update set version = catalogue_versions.version + 1
-returning version
+-- name: issued_catalogue
+select reader, version, content, issued_at, statement, signature from catalogue_versions where reader = $1
+
+-- name: issue_catalogue
+-- Compare and swap: of processes that issue the same version, one does.
+insert into catalogue_versions (reader, version, content, issued_at, statement, signature)
+values ($1, $2, $3, $4, $5, $6)
+on conflict (reader) do update
+set version = excluded.version, content = excluded.content, issued_at = excluded.issued_at,
+    statement = excluded.statement, signature = excluded.signature
+where catalogue_versions.version = excluded.version - 1

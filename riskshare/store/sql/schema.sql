@@ -58,7 +58,11 @@ create table epochs (
     not_before timestamptz not null,
     not_after timestamptz not null check (not_after > not_before),
     ended_at timestamptz,
-    unique (keyset, number)
+    unique (keyset, number),
+    -- The emergency statement that ended it.
+    end_statement bytea,
+    end_signature bytea check (length(end_signature) = 64),
+    end_salt bytea check (length(end_salt) = 16)
 );
 
 create table snapshots (
@@ -87,9 +91,14 @@ create table segments (
     created_at timestamptz not null
 );
 
+-- The newest catalogue of each reader; whichever process a reader comes to serves this one.
 create table catalogue_versions (
     reader text primary key,
-    version bigint not null check (version > 0)
+    version bigint not null check (version > 0),
+    content bytea not null,
+    issued_at timestamptz not null,
+    statement bytea not null,
+    signature bytea not null
 );
 
 -- What a subscriber trusts --------------------------------------------------------------------------------------
