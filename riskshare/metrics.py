@@ -10,7 +10,7 @@ turned into a metric only when it is scraped. A peer observes from its event loo
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import accumulate
 from typing import Final, final
@@ -74,6 +74,32 @@ class Tallies(Collector):
         yield family
 
 
+Families = list[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]
+"""Metrics in a form that JSON has: name, help, type, and the samples with their names, labels and values."""
+
+
+class _Gathered(Collector):
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def render_workers(told: Mapping[int, Families | None]) -> bytes:
+    """The metrics of several workers in one text, each sample labelled with its worker; None of one that is silent."""
+    up = Metric("riskshare_worker_up", "1 if a worker answered this scrape, 0 if its samples are missing.", "gauge")
+    found = {up.name: up}
+    for number, families in sorted(told.items()):
+        worker = {"worker": str(number)}
+        up.add_sample(up.name, worker, float(families is not None))
+        for name, help_, kind, samples in families or ():
+            metric = found.setdefault(name, Metric(name, help_, kind))
+            for sample, labels, value in samples:
+                metric.add_sample(sample, labels | worker, value)
+    return generate_latest(_Gathered(found.values()))
+
+
 class Metrics:
     """The metrics of one peer. Attributes are the bare metrics; methods observe what happens on the hot paths."""
 
@@ -87,6 +113,18 @@ class Metrics:
     def render(self) -> bytes:
         """The text that Prometheus scrapes; its content type is `CONTENT_TYPE`."""
         return generate_latest(self.registry)
+
+    def families(self) -> Families:
+        """All of them as they stand now, for another worker to render."""
+        return [
+            (
+                each.name,
+                each.documentation,
+                each.type,
+                [(one.name, dict(one.labels), one.value) for one in each.samples],
+            )
+            for each in self.registry.collect()
+        ]
 
     def checked(self, verdict: Verdict) -> None:
         """Count a check that has its verdict."""

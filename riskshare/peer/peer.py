@@ -40,6 +40,7 @@ from riskshare.server.idempotency import Idempotency
 from riskshare.server.listen import Strangers, listen
 from riskshare.server.operations import operations_application
 from riskshare.server.peers import peers_application
+from riskshare.server.workers import Workers
 from riskshare.store import notify
 from riskshare.store.leader import Leadership
 from riskshare.tls import public_server_context
@@ -69,10 +70,12 @@ class Peer:
     owner: OwnerHalf
     querier: QuerierHalf
 
-    def __init__(self, config: Config, *, workers: int = 1) -> None:
+    def __init__(self, config: Config, *, workers: Workers | None = None) -> None:
+        """`workers` are those whom this one shares its ports with, if it is one of several."""
         self.config = config
         self.urls: dict[str, str] = {}
-        self._workers = workers
+        self._among = workers
+        self._workers = 1 if workers is None else workers.count
         self._stack = AsyncExitStack()
         self._chores = Chores()
         self._leadership: Leadership | None = None
@@ -203,7 +206,9 @@ class Peer:
             metrics=shared.metrics,
             limits=Limits(self.config.check.deadline_ms, self.config.check.max_identifiers),
         )
-        operations = operations_application(metrics=shared.metrics, health=self._health(), readiness=self._readiness())
+        operations = operations_application(
+            metrics=shared.metrics, health=self._health(), readiness=self._readiness(), workers=self._among
+        )
         at = self.config.listen
         client_tls = _client_tls(self.config)
         for name, app, section, context in (

@@ -2,7 +2,8 @@
 
 A worker is a whole peer in a process of its own; the kernel deals connections out to them (SO_REUSEPORT). Which one
 publishes is decided by a lock in the database; if that one dies, another takes over within seconds. The supervisor
-starts a worker that died again, after a pause, and passes SIGTERM and SIGINT on; workers end when it is gone.
+looks first whether the ports are free, for workers take seconds to start, and would share a port with anybody who lets
+them. It starts a worker that died again, after a pause, and passes SIGTERM and SIGINT on; workers end when it is gone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import multiprocessing
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Coroutine
 from multiprocessing.connection import wait
@@ -25,8 +27,13 @@ from riskshare.config import Config
 from riskshare.errors import ConfigError, RiskshareError
 from riskshare.logs import configure, get_log
 from riskshare.peer.peer import Peer
+from riskshare.server.listen import require_free
+from riskshare.server.workers import Workers
 
 STOP_SECONDS: Final = 30.0
+LONGEST_PARENT: Final = 60
+"""The path of a socket may have 107 bytes."""
+
 RESTART_SECONDS: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 STEADY_SECONDS: Final = 10.0
@@ -56,14 +63,18 @@ def serve(config_file: Path, workers: int = 1) -> None:
     config = Config.load(config_file)
     configure(config.log.level, config.log.format)
     if workers == 1:
-        run_loop(_run(config, 1))
+        run_loop(_run(config, None))
         return
-    if any(port == 0 for port in (config.listen.peers.port, config.listen.clients.port, config.listen.operations.port)):
-        raise ConfigError("Several workers share their ports, so none of them may be 0 in the configuration.")
-    _Supervisor(config_file, workers).run()
+    for name, section in config.listen:
+        if section.port == 0:
+            raise ConfigError("Several workers share their ports, so none of them may be 0 in the configuration.")
+        require_free(section.host, section.port, name=name)
+    parent = None if len(tempfile.gettempdir()) < LONGEST_PARENT else "/tmp"  # noqa: S108 - the folder is made 0700
+    with tempfile.TemporaryDirectory(prefix="riskshare-", dir=parent) as folder:
+        _Supervisor(config_file, Path(folder), workers).run()
 
 
-async def _run(config: Config, workers: int, supervisor: BaseProcess | None = None) -> None:
+async def _run(config: Config, workers: Workers | None, supervisor: BaseProcess | None = None) -> None:
     peer = Peer(config, workers=workers)
     await peer.start()
     try:
@@ -72,7 +83,7 @@ async def _run(config: Config, workers: int, supervisor: BaseProcess | None = No
         await peer.stop()
 
 
-def _work(config_file: Path, workers: int) -> None:
+def _work(config_file: Path, workers: Workers) -> None:
     """Be one worker."""
     config = Config.load(config_file)
     configure(config.log.level, config.log.format)
@@ -86,11 +97,12 @@ def _work(config_file: Path, workers: int) -> None:
 class _Supervisor:
     """Keeps the workers running."""
 
-    def __init__(self, config_file: Path, workers: int) -> None:
+    def __init__(self, config_file: Path, folder: Path, count: int) -> None:
         self._config_file = config_file
-        self._count = workers
+        self._workers = [Workers(folder, number, count) for number in range(1, count + 1)]
         self._spawn = multiprocessing.get_context("spawn")
         self._running: dict[BaseProcess, float] = {}
+        self._which: dict[BaseProcess, Workers] = {}
         self._pause = RESTART_SECONDS
         self._stopping = False
         self._kill_at = math.inf
@@ -99,8 +111,8 @@ class _Supervisor:
         """Run until told to stop. Raises ConfigError: a worker did not start the first time."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        for _ in range(self._count):
-            self._start()
+        for worker in self._workers:
+            self._start(worker)
         steady = failed = False
         while self._running:
             wait([process.sentinel for process in self._running], timeout=1.0)
@@ -110,7 +122,7 @@ class _Supervisor:
                     process.kill()
             steady = steady or all(now - began > STEADY_SECONDS for began in self._running.values())
             for process in [process for process in self._running if process.exitcode is not None]:
-                lasted = now - self._running.pop(process)
+                lasted, which = now - self._running.pop(process), self._which.pop(process)
                 if self._stopping:
                     continue
                 # Killed by a signal, it did not fail to start.
@@ -120,22 +132,23 @@ class _Supervisor:
                     continue
                 get_log().error("worker_died", pid=process.pid, code=str(process.exitcode))
                 self._pause = RESTART_SECONDS if lasted > STEADY_SECONDS else min(LONGEST_PAUSE, 2 * self._pause)
-                self._restart()
+                self._restart(which)
         if failed:
             raise ConfigError("A worker did not start; what it wrote above says why.")
 
-    def _restart(self) -> None:
+    def _restart(self, worker: Workers) -> None:
         """Start a worker in place of one that died; after a pause, which grows if they keep dying."""
         until = time.monotonic() + self._pause
         while not self._stopping and time.monotonic() < until:
             time.sleep(0.1)
         if not self._stopping:
-            self._start()
+            self._start(worker)
 
-    def _start(self) -> None:
-        process = self._spawn.Process(target=_work, args=(self._config_file, self._count), name="riskshare-worker")
+    def _start(self, worker: Workers) -> None:
+        process = self._spawn.Process(target=_work, args=(self._config_file, worker), name="riskshare-worker")
         process.start()
         self._running[process] = time.monotonic()
+        self._which[process] = worker
         if self._stopping:  # told so in between
             process.terminate()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
@@ -90,6 +91,24 @@ class _Site(web.BaseSite):
             reuse_port=self._reuse_port or None,
             ssl_handshake_timeout=None if self._ssl_context is None else HANDSHAKE,
         )
+
+
+def require_free(host: str, port: int, *, name: str) -> None:
+    """Refuse a port on which a program listens, even one that would share it: our workers would share it with that.
+
+    Raises:
+        ConfigError: as `listen`.
+
+    """
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections may linger
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise ConfigError(f"listen.{name}: {_why(error, port)}") from error
 
 
 async def listen(

@@ -3,20 +3,25 @@
 /healthz   200 if every part works; 503 names those that do not
 /readyz    200 if checks can be answered; 503 says what is missing
 /metrics   Prometheus
+
+Where several workers share the port, each answers for all: what is wrong with any of them is wrong, and every sample
+names its worker.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
 from riskshare.errors import RiskshareError
-from riskshare.metrics import CONTENT_TYPE, Metrics
+from riskshare.metrics import CONTENT_TYPE, Metrics, render_workers
 from riskshare.server.observing import Observer
+from riskshare.server.workers import Workers
 
 PROBE_SECONDS: Final = 3.0
 """Longest time that one probe may take."""
@@ -43,38 +48,78 @@ async def _look(probe: Probe) -> str:
     return ""
 
 
+class _Operations:
+    """The handlers."""
+
+    def __init__(
+        self, metrics: Metrics, health: Mapping[str, Probe], readiness: Mapping[str, Probe], workers: Workers | None
+    ) -> None:
+        self._metrics = metrics
+        self._parts = {"healthz": health, "readyz": {**health, **readiness}}
+        self._workers = workers
+
+    async def answer(self, word: str, _request: web.Request) -> web.Response:
+        parts = self._parts[word]
+        wrong = await look(parts)
+        names = list(parts)
+        if self._workers is not None:
+            names.append("workers")
+            for number, theirs in (await self._workers.ask(word)).items():
+                if theirs is None:
+                    wrong.setdefault("workers", f"Worker {number} does not answer; one that died is started again.")
+                for name, sentence in (theirs or {}).items():
+                    wrong.setdefault(name, f"Worker {number}: {sentence}")
+        body: dict[str, object] = {
+            "status": "failed" if wrong else "ok",
+            "parts": {name: wrong.get(name, "ok") for name in names},
+        }
+        if wrong:
+            body["failed"] = sorted(wrong)
+        return web.Response(
+            status=503 if wrong else 200,
+            body=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
+        )
+
+    async def scrape(self, _request: web.Request) -> web.Response:
+        text = self._metrics.render()
+        if self._workers is not None:
+            told = await self._workers.ask("metrics")
+            text = render_workers({**told, self._workers.number: self._metrics.families()})
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+
+    async def tell_workers(self, _app: web.Application) -> AsyncIterator[None]:
+        """Answer the other workers for as long as the application runs."""
+        assert self._workers is not None
+
+        async def metrics() -> object:
+            return self._metrics.families()
+
+        said: dict[str, Callable[[], Awaitable[object]]] = {
+            word: partial(look, parts) for word, parts in self._parts.items()
+        }
+        server = await self._workers.serve({**said, "metrics": metrics})
+        yield
+        server.close()
+
+
 def operations_application(
-    *, metrics: Metrics, health: Mapping[str, Probe], readiness: Mapping[str, Probe]
+    *, metrics: Metrics, health: Mapping[str, Probe], readiness: Mapping[str, Probe], workers: Workers | None = None
 ) -> web.Application:
-    """Make the application of the operations listener; ready is a peer that is healthy and passes `readiness` too."""
+    """Make the application of the operations listener; ready is a peer that is healthy and passes `readiness` too.
 
-    def answer(parts: Mapping[str, Probe]) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handler(_request: web.Request) -> web.Response:
-            wrong = await look(parts)
-            body: dict[str, object] = {
-                "status": "failed" if wrong else "ok",
-                "parts": {name: wrong.get(name, "ok") for name in parts},
-            }
-            if wrong:
-                body["failed"] = sorted(wrong)
-            return web.Response(
-                status=503 if wrong else 200,
-                body=json.dumps(body).encode(),
-                headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
-            )
-
-        return handler
-
-    async def scrape(_request: web.Request) -> web.Response:
-        return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
-
+    `workers` are those who share the listener's port.
+    """
+    operations = _Operations(metrics, health, readiness, workers)
     observer = Observer("operations", metrics, quiet=frozenset({"/healthz", "/readyz", "/metrics"}))
     app = web.Application(middlewares=[observer.middleware()])
+    if workers is not None:
+        app.cleanup_ctx.append(operations.tell_workers)
     app.add_routes(
         [
-            web.get("/healthz", answer(health)),
-            web.get("/readyz", answer({**health, **readiness})),
-            web.get("/metrics", scrape),
+            web.get("/healthz", partial(operations.answer, "healthz")),
+            web.get("/readyz", partial(operations.answer, "readyz")),
+            web.get("/metrics", operations.scrape),
         ]
     )
     return app

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
-from riskshare.errors import StoreError
+from riskshare.errors import ConfigError, StoreError
 from riskshare.metrics import CONTENT_TYPE, Metrics
 from riskshare.server import operations
-from riskshare.server.listen import listen
+from riskshare.server import workers as workers_module
+from riskshare.server.listen import listen, require_free
 from riskshare.server.operations import Probe, operations_application
+from riskshare.server.workers import Workers
 
 
 async def well() -> None:
@@ -29,10 +34,12 @@ async def hanging() -> None:
 
 
 @asynccontextmanager
-async def served(health: dict[str, Probe], readiness: dict[str, Probe]) -> AsyncIterator[str]:
+async def served(
+    health: dict[str, Probe], readiness: dict[str, Probe], workers: Workers | None = None
+) -> AsyncIterator[str]:
     metrics = Metrics()
     metrics.registry_days.set(42)
-    app = operations_application(metrics=metrics, health=health, readiness=readiness)
+    app = operations_application(metrics=metrics, health=health, readiness=readiness, workers=workers)
     listening = await listen(app, "127.0.0.1", 0, name="operations")
     try:
         yield f"http://127.0.0.1:{listening.port}"
@@ -79,3 +86,85 @@ async def test_metrics_are_scraped() -> None:
 async def test_nothing_else_is_there() -> None:
     async with served({}, {}) as url, aiohttp.ClientSession() as session:
         assert (await session.get(url + "/v1/lists")).status == 404
+
+
+# -- several workers ------------------------------------------------------------------------------------------------
+
+
+async def looked(url: str, path: str) -> tuple[int, dict[str, Any]]:
+    async with aiohttp.ClientSession() as session, session.get(url + path) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_whichever_worker_is_asked_answers_for_all(short_folder: Path) -> None:
+    first, second = (Workers(short_folder, number, 2) for number in (1, 2))
+    async with (
+        served({"store": well, "work": well}, {}, first) as well_one,
+        served({"store": well, "work": away}, {"lists": well}, second) as sick_one,
+    ):
+        status, body = await looked(well_one, "/healthz")
+        assert (status, body["failed"]) == (503, ["work"])
+        assert body["parts"] == {"store": "ok", "work": "Worker 2: PostgreSQL is away.", "workers": "ok"}
+        status, body = await looked(sick_one, "/readyz")
+        assert (status, body["failed"], body["parts"]["work"]) == (503, ["work"], "PostgreSQL is away.")
+        for url in (well_one, sick_one):
+            async with aiohttp.ClientSession() as session, session.get(url + "/metrics") as answer:
+                text = await answer.text()
+            for worker in ("1", "2"):
+                assert f'riskshare_registry_days_left{{worker="{worker}"}} 42.0' in text
+                assert f'riskshare_worker_up{{worker="{worker}"}} 1.0' in text
+
+
+@pytest.mark.parametrize("trouble", ["none", "gone", "garbage", "silent"])
+async def test_a_worker_that_does_not_answer_is_named(
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    monkeypatch.setattr(workers_module, "ASK_SECONDS", 0.1)
+    released = asyncio.Event()
+
+    async def other(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if trouble == "silent":
+            await released.wait()
+        writer.write(b"{")
+        writer.close()
+
+    server = None if trouble == "none" else await asyncio.start_unix_server(other, short_folder / "2")
+    if server is not None and trouble == "gone":
+        server.close()
+    async with served({"store": well}, {}, Workers(short_folder, 1, 2)) as url:
+        status, body = await looked(url, "/healthz")
+        assert (status, body["failed"]) == (503, ["workers"])
+        assert "Worker 2 does not answer" in body["parts"]["workers"]
+        async with aiohttp.ClientSession() as session, session.get(url + "/metrics") as answer:
+            assert 'riskshare_worker_up{worker="2"} 0.0' in await answer.text()
+    released.set()
+    if server is not None:
+        server.close()
+
+
+async def test_a_worker_in_place_of_one_that_was_killed_takes_its_socket(short_folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(short_folder / "2"))
+    async with (
+        served({"store": well}, {}, Workers(short_folder, 1, 2)) as url,
+        served({"store": well}, {}, Workers(short_folder, 2, 2)),
+    ):
+        assert (await looked(url, "/healthz"))[0] == 200
+
+
+# -- ports ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_port_that_another_program_has_is_not_free_even_if_it_would_be_shared(host: str, shared: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=shared) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"listen.peers: port {port} is taken"):
+            require_free(host, port, name="peers")
+    require_free(host, port, name="peers")
+
+
+def test_a_host_that_is_not_here_is_named() -> None:
+    with pytest.raises(ConfigError, match="the host is not an address of this machine"):
+        require_free("192.0.2.1", 8443, name="peers")

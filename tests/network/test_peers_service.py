@@ -60,7 +60,7 @@ def test_a_port_that_is_taken_is_named(stopped: Running, listener: str) -> None:
     assert f"listen.{listener}: port {port} is taken" in said
 
 
-def test_workers_whose_port_is_taken_end_and_name_it(stopped: Running) -> None:
+def test_workers_whose_port_is_taken_are_not_started(stopped: Running) -> None:
     config = stopped.members["shop"].config_file
     port = stopped.members["shop"].config.listen.peers.port
     with socket.create_server(("127.0.0.1", port)):
@@ -74,6 +74,16 @@ def test_workers_whose_port_is_taken_end_and_name_it(stopped: Running) -> None:
     assert done.returncode == 2
     assert f"listen.peers: port {port} is taken" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "worker_failed" not in done.stderr, "it is seen before workers start, which takes seconds"
+
+
+def test_workers_do_not_share_a_port_with_a_stranger(stopped: Running) -> None:
+    """The kernel would deal connections out to both."""
+    port = stopped.members["shop"].config.listen.clients.port
+    with socket.create_server(("127.0.0.1", port), reuse_port=True):
+        code, said = refused(stopped.members["shop"].config_file, "--workers", "2")
+    assert code == 2
+    assert f"listen.clients: port {port} is taken" in said
 
 
 def test_an_unknown_key_of_the_configuration_is_named(stopped: Running, tmp_path: Path) -> None:
@@ -181,11 +191,18 @@ def test_workers_share_the_ports_are_started_again_when_killed_and_end_with_thei
     ports = {section.port for _, section in network.members["shop"].config.listen}
     first = until(lambda: _serving(supervisor, ports, 2), "two workers that listen on all ports")
     assert network.check("bank", LISTED[0])["verdict"] == "hit"
+    _, text = network.probe("shop", "metrics")
+    for worker in ("1", "2"):
+        assert network.metric("shop", "worker_up", worker=worker) == 1
+        assert f'riskshare_registry_version{{worker="{worker}"}}' in text
+    assert network.health("shop")["parts"]["workers"] == "ok"
     victim = max(first, key=lambda worker: worker.pid)
     victim.kill()
     until(lambda: _serving(supervisor, ports, 2) - {victim}, "another worker in its place")
     until(lambda: len(_serving(supervisor, ports, 2) - {victim}) == 2, "two workers again")
     until(lambda: network.check("bank", LISTED[1])["complete"], "whole answers again")
+    until(lambda: network.probe("shop", "healthz")[0] == 200, "health again")
+    assert network.metric("shop", "worker_up", worker="1") == network.metric("shop", "worker_up", worker="2") == 1
     [died] = network.log("shop", "worker_died")
     assert (died["pid"], died["code"]) == (victim.pid, "-9")
     # The supervisor is killed: nobody is left to tell the workers, and they end all the same.

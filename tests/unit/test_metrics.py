@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -9,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from riskshare.errors import PeerDown, PeerError, PeerGarbage, PeerLate, PeerRefused
-from riskshare.metrics import Metrics, Tallies
+from riskshare.metrics import Families, Metrics, Tallies, render_workers
 from riskshare.query.verdict import OwnerResult, Verdict
 
 
@@ -85,3 +86,43 @@ def test_every_metric_has_a_help_and_the_prefix() -> None:
     families = list(Metrics().registry.collect())
     assert len(families) > 20
     assert all(family.name.startswith("riskshare_") and family.documentation for family in families)
+
+
+def parsed(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = list(text_string_to_metric_families(text.decode()))
+    names = [family.name for family in families]
+    assert sorted(set(names)) == sorted(names), "a metric stands in one place"
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_the_metrics_of_all_workers_stand_side_by_side() -> None:
+    told: dict[int, Families | None] = {2: None}
+    for number in (1, 3):
+        metrics = Metrics()
+        metrics.ask_served("icbc", 256 * number, 0.01)
+        metrics.refusals.labels("bad_signature").inc(number)
+        metrics.registry_days.set(float("inf"))
+        told[number] = json.loads(json.dumps(metrics.families()))
+    found = parsed(render_workers(told))
+    assert [found["riskshare_worker_up", (("worker", str(number)),)] for number in (1, 2, 3)] == [1, 0, 1]
+    for number in (1, 3):
+        worker = ("worker", str(number))
+        assert found["riskshare_answer_elements_sum", (("member", "icbc"), worker)] == 256 * number
+        assert found["riskshare_answer_elements_bucket", (("le", "+Inf"), ("member", "icbc"), worker)] == 1
+        assert found["riskshare_ask_refusals_total", (("code", "bad_signature"), worker)] == number
+        assert found["riskshare_registry_days_left", (worker,)] == float("inf")
+
+
+def test_a_worker_tells_all_that_it_would_have_rendered() -> None:
+    metrics = Metrics()
+    metrics.responded("peers", "/peer/v1/lists", 200, 0.001)
+    alone = samples(metrics)
+    together = parsed(render_workers({1: metrics.families()}))
+    together.pop(("riskshare_worker_up", (("worker", "1"),)))
+    assert together == {
+        (name, tuple(sorted((*labels, ("worker", "1"))))): value for (name, labels), value in alone.items()
+    }
