@@ -37,7 +37,7 @@ LONGEST_PARENT: Final = 60
 RESTART_SECONDS: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 STEADY_SECONDS: Final = 10.0
-"""A worker that has run for so long has started well."""
+"""A worker that has run for so long does not die at its start: its successor need not wait."""
 
 SWITCH_SECONDS: Final = 20e-6
 """How long a thread that wants the interpreter's lock waits before it asks for it (Python's default is 5 ms).
@@ -78,6 +78,8 @@ async def _run(config: Config, workers: Workers | None, supervisor: BaseProcess 
     peer = Peer(config, workers=workers)
     await peer.start()
     try:
+        if workers is not None:
+            workers.note_start()
         await peer.run(None if supervisor is None else supervisor.sentinel)
     finally:
         await peer.stop()
@@ -120,7 +122,8 @@ class _Supervisor:
             if now > self._kill_at:
                 for process in self._running:
                     process.kill()
-            steady = steady or all(now - began > STEADY_SECONDS for began in self._running.values())
+            # Not a matter of time: on a busy machine a worker may need longer to fail than another one to start.
+            steady = steady or all(worker.has_started for worker in self._workers)
             for process in [process for process in self._running if process.exitcode is not None]:
                 lasted, which = now - self._running.pop(process), self._which.pop(process)
                 if self._stopping:

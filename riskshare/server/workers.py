@@ -27,6 +27,15 @@ class Workers:
     number: int
     count: int
 
+    def note_start(self) -> None:
+        """Tell the supervisor that this worker has started."""
+        self._started.touch()
+
+    @property
+    def has_started(self) -> bool:
+        """Whether this worker, or the one in whose place it is, has started once."""
+        return self._started.exists()
+
     async def serve(self, said: Mapping[str, Callable[[], Awaitable[object]]]) -> asyncio.Server:
         """Tell other workers, by the word that they ask with, something that has a JSON form."""
 
@@ -59,6 +68,10 @@ class Workers:
                     writer.close()
         except (OSError, ValueError):  # TimeoutError is an OSError
             return None
+
+    @property
+    def _started(self) -> Path:
+        return self.folder / f"{self.number}.started"
 
     def _socket(self, number: int) -> Path:
         return self.folder / str(number)

@@ -77,6 +77,36 @@ def test_workers_whose_port_is_taken_are_not_started(stopped: Running) -> None:
     assert "worker_failed" not in done.stderr, "it is seen before workers start, which takes seconds"
 
 
+SLOW_START = """
+import riskshare.peer.serve
+from riskshare.cli import main
+
+riskshare.peer.serve.STEADY_SECONDS = 0.0
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_workers_that_fail_at_their_start_are_not_started_again_however_long_it_took(
+    stopped: Running, tmp_path: Path
+) -> None:
+    """On a busy machine they failed after the time in which they should have started, and were so again and again."""
+    program = tmp_path / "program.py"
+    program.write_text(SLOW_START)
+    pinned = stopped.members["shop"].config.member.network_sha256
+    config = changed(stopped, tmp_path, pinned, "0" * 64)
+    done = subprocess.run(
+        [sys.executable, str(program), "serve", "--config", str(config), "--workers", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=2 * PATIENCE,
+    )
+    assert done.returncode == 2
+    assert "registry_pin" in done.stderr
+    assert "worker_died" not in done.stderr
+
+
 def test_workers_do_not_share_a_port_with_a_stranger(stopped: Running) -> None:
     """The kernel would deal connections out to both."""
     port = stopped.members["shop"].config.listen.clients.port
