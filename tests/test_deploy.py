@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from riskshare.metrics import Metrics
+from riskshare.metrics import Metrics, render_workers
 
 ROOT = Path(__file__).parent.parent
 ALERTS = ROOT / "deploy" / "alerts.yml"
@@ -20,7 +20,8 @@ SUFFIXES = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "
 def exposed() -> dict[str, str]:
     """The name of each series that a peer gives, with the kind of its metric; and the bare names of histograms."""
     found = {}
-    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", Metrics().render().decode(), re.MULTILINE):
+    told = Metrics().render() + render_workers({1: None})
+    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", told.decode(), re.MULTILINE):
         found[name] = kind
         for suffix in SUFFIXES[kind]:
             found[name + suffix] = kind
