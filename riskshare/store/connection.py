@@ -28,6 +28,7 @@ LOCK_CLASS: Final = 0x7269736B
 
 MIGRATION_LOCK: Final = 1
 LEADER_LOCK: Final = 2
+LEDGER_LOCK: Final = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from riskshare.errors import StoreError
 from riskshare.store.connection import Target
 from riskshare.store.failures import guarded
 from riskshare.store.idempotency import Idempotency
+from riskshare.store.ledger import Ledger
 from riskshare.store.lists import Lists
 from riskshare.store.migrate import migrate
 from riskshare.store.notify import Callback, Listener
@@ -28,8 +29,8 @@ CLOSE_SECONDS: Final = 5.0
 class Store:
     """One member's database. Open it with `Store.open`; it reconnects by itself.
 
-    `lists`, `publications`, `trust`, `records` and `idempotency` use the pool; group commits, imports, streams,
-    listeners and leadership have connections of their own, so that nothing long keeps a short statement
+    `lists`, `publications`, `trust`, `records`, `idempotency` and `ledger` use the pool; group commits, imports,
+    streams, listeners and leadership have connections of their own, so that nothing long keeps a short statement
     waiting.
     """
 
@@ -41,6 +42,7 @@ class Store:
         self.trust = Trust(pool)
         self.records = Records(pool)
         self.idempotency = Idempotency(pool)
+        self.ledger = Ledger(pool)
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = 4, statement_seconds: float = 5.0) -> Store:

@@ -125,7 +125,7 @@ def test_every_statement_has_a_name_of_its_own(tmp_path, monkeypatch):
             load("bad.sql")
 
 
-@pytest.mark.parametrize("file", ["exchange", "records", "lists", "publications", "trust", "idempotency"])
+@pytest.mark.parametrize("file", ["exchange", "records", "lists", "publications", "trust", "idempotency", "ledger"])
 async def test_every_statement_is_understood_by_postgresql(sql, file):
     statements = load(f"{file}.sql")
     assert statements

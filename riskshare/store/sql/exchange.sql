@@ -1,18 +1,33 @@
 -- What an exchange leaves behind. The statements with _one write the common single row: PostgreSQL starts VALUES
 -- some 30 microseconds sooner than an array.
+-- Only a row that was really inserted is returned, and so becomes pending for the ledger: what is sent again does not.
 
 -- name: keep_owner_receipt_one
-insert into receipts (side, counterparty, batch, id, epoch, count, receipt, elements, evaluated, proof, salt, adopted)
-values ('owner', $1, $2, sha256($5), $3, $4, $5, $6, $7, $8, $9, $10)
-on conflict (side, counterparty, batch) do nothing
-returning counterparty, batch
+with kept as (
+    insert into receipts
+        (side, counterparty, batch, id, epoch, count, receipt, elements, evaluated, proof, salt, adopted)
+    values ('owner', $1, $2, sha256($5), $3, $4, $5, $6, $7, $8, $9, $10)
+    on conflict (side, counterparty, batch) do nothing
+    returning counterparty, batch, id
+), pending as (
+    insert into ledger_pending (kind, source, entry) select 'receipt', id, ledger_entry($9, 'receipt', $5) from kept
+)
+select counterparty, batch from kept
 
 -- name: keep_owner_receipts
-insert into receipts (side, counterparty, batch, id, epoch, count, receipt, elements, evaluated, proof, salt, adopted)
-select 'owner', counterparty, batch, sha256(receipt), epoch, count, receipt, elements, evaluated, proof, salt, adopted
-from unnest($1::kept_receipt[])
-on conflict (side, counterparty, batch) do nothing
-returning counterparty, batch
+with kept as (
+    insert into receipts
+        (side, counterparty, batch, id, epoch, count, receipt, elements, evaluated, proof, salt, adopted)
+    select 'owner', counterparty, batch, sha256(receipt), epoch, count, receipt, elements, evaluated,
+           proof, salt, adopted
+    from unnest($1::kept_receipt[])
+    on conflict (side, counterparty, batch) do nothing
+    returning counterparty, batch, id, salt, receipt
+), pending as (
+    insert into ledger_pending (kind, source, entry)
+    select 'receipt', id, ledger_entry(salt, 'receipt', receipt) from kept
+)
+select counterparty, batch from kept
 
 -- name: keep_check_one
 with kept as (
@@ -20,10 +35,17 @@ with kept as (
         (side, counterparty, batch, id, epoch, count, receipt, elements, evaluated, proof, salt, adopted)
     values ('querier', $1, $2, sha256($5), $3, $4, $5, $6, $7, $8, $9, $10)
     on conflict (side, counterparty, batch) do nothing
+    returning id
+), checked as (
+    insert into checks (id, answered_at, hour_key, record, statement, signature, salt)
+    values ($11, $12, $13, $14, $15, $16, $17)
+    on conflict (id) do nothing
+    returning id
 )
-insert into checks (id, answered_at, hour_key, record, statement, signature, salt)
-values ($11, $12, $13, $14, $15, $16, $17)
-on conflict (id) do nothing
+insert into ledger_pending (kind, source, entry)
+select 'receipt', id, ledger_entry($9, 'receipt', $5) from kept
+union all
+select 'check', uuid_send(id), ledger_entry($17, 'check', $15) from checked
 
 -- name: keep_checks
 with kept as (
@@ -33,10 +55,17 @@ with kept as (
            proof, salt, adopted
     from unnest($1::kept_receipt[])
     on conflict (side, counterparty, batch) do nothing
+    returning id, salt, receipt
+), checked as (
+    insert into checks (id, answered_at, hour_key, record, statement, signature, salt)
+    select * from unnest($2::kept_check[])
+    on conflict (id) do nothing
+    returning id, salt, statement
 )
-insert into checks (id, answered_at, hour_key, record, statement, signature, salt)
-select * from unnest($2::kept_check[])
-on conflict (id) do nothing
+insert into ledger_pending (kind, source, entry)
+select 'receipt', id, ledger_entry(salt, 'receipt', receipt) from kept
+union all
+select 'check', uuid_send(id), ledger_entry(salt, 'check', statement) from checked
 
 -- name: keep_everything
 with kept as (
@@ -46,6 +75,7 @@ with kept as (
            proof, salt, adopted
     from unnest($1::kept_receipt[])
     on conflict (side, counterparty, batch) do nothing
+    returning id, salt, receipt
 ), answered as (
     delete from unanswered u
     using unnest($1::kept_receipt[]) as r
@@ -59,6 +89,7 @@ with kept as (
         select count(*) from receipts r where r.side = 'querier' and r.counterparty = u.owner and r.batch = u.batch
     )
     on conflict (owner, batch) do nothing
+    returning batch, salt, ask
 ), hours as (
     insert into hour_keys (id, hour, sealed)
     select * from unnest($4::kept_hour_key[])
@@ -68,7 +99,15 @@ with kept as (
     select * from unnest($5::kept_response[])
     on conflict (api_key, key_digest) do update set response = excluded.response
     where idempotency.request_digest = excluded.request_digest and idempotency.response is null
+), checked as (
+    insert into checks (id, answered_at, hour_key, record, statement, signature, salt)
+    select * from unnest($2::kept_check[])
+    on conflict (id) do nothing
+    returning id, salt, statement
 )
-insert into checks (id, answered_at, hour_key, record, statement, signature, salt)
-select * from unnest($2::kept_check[])
-on conflict (id) do nothing
+insert into ledger_pending (kind, source, entry)
+select 'receipt', id, ledger_entry(salt, 'receipt', receipt) from kept
+union all
+select 'unanswered', uuid_send(batch), ledger_entry(salt, 'unanswered', ask) from open
+union all
+select 'check', uuid_send(id), ledger_entry(salt, 'check', statement) from checked

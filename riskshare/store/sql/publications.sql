@@ -5,7 +5,10 @@ with added as (
     insert into epochs (digest, keyset, number, statement, signature, salt, secret_sealed, not_before, not_after, ended_at)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     on conflict do nothing
-    returning keyset
+    returning keyset, digest, salt, statement
+), pending as (
+    insert into ledger_pending (kind, source, entry)
+    select 'epoch', digest, ledger_entry(salt, 'epoch', statement) from added
 )
 select count(*), max(pg_notify('riskshare_epochs', keyset)::text) from added
 
@@ -37,15 +40,20 @@ on conflict (file_digest) do nothing
 -- name: add_snapshot
 -- Compare and swap: the chain must end at the version that the publisher saw. Of two that saw the same, the second
 -- waits for the first at the primary key, and then adds nothing.
-insert into snapshots
-    (list_id, epoch, version, digest, statement, signature, salt, issued_at, expires_at, changed, segments)
-select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::bytea[]
-where $12 = coalesce((select max(version) from snapshots where list_id = $1 and epoch = $2), 0)
-  and not exists (
-      select from unnest($11::bytea[]) as s (file_digest)
-      where not exists (select from segments where segments.file_digest = s.file_digest)
-  )
-on conflict (list_id, epoch, version) do nothing
+with added as (
+    insert into snapshots
+        (list_id, epoch, version, digest, statement, signature, salt, issued_at, expires_at, changed, segments)
+    select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::bytea[]
+    where $12 = coalesce((select max(version) from snapshots where list_id = $1 and epoch = $2), 0)
+      and not exists (
+          select from unnest($11::bytea[]) as s (file_digest)
+          where not exists (select from segments where segments.file_digest = s.file_digest)
+      )
+    on conflict (list_id, epoch, version) do nothing
+    returning digest, salt, statement
+)
+insert into ledger_pending (kind, source, entry)
+select 'snapshot', digest, ledger_entry(salt, 'snapshot', statement) from added
 
 -- name: newest_version
 select coalesce(max(version), 0) from snapshots where list_id = $1 and epoch = $2

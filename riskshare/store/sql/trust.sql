@@ -63,12 +63,15 @@ with kept as (
     select $1, $2, $3, $4
     where $1 = coalesce((select max(version) + 1 from registry_versions), $1)
     on conflict (version) do nothing
-    returning version
+    returning version, digest, salt, file
+), pending as (
+    insert into ledger_pending (kind, source, entry)
+    select 'registry', digest, ledger_entry(salt, 'registry', registry_statement(file)) from kept
 )
 select count(*), max(pg_notify('riskshare_registry', version::text)::text) from kept
 
 -- name: registry
-select * from registry_versions where version = $1
+select version, digest, file, received_at from registry_versions where version = $1
 
 -- name: newest_registry
-select * from registry_versions order by version desc limit 1
+select version, digest, file, received_at from registry_versions order by version desc limit 1
