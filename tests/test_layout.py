@@ -51,6 +51,7 @@ VERBS = {
     "query.answer",
     "query.adopt",
     "ledger.sequence",
+    "ledger.finalize",
     "ledger.cosign",
     "ledger.audit",
 }
