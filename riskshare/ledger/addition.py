@@ -16,7 +16,7 @@ from riskshare.encoding import base64_text
 from riskshare.errors import EncodingError, LedgerError
 from riskshare.ledger.checkpoint import Checkpoint, SignedCheckpoint, parse_hash, parse_signed, parse_size
 from riskshare.ledger.merkle import EMPTY_ROOT
-from riskshare.ledger.note import Signature, VerifierKey, parse_signatures, verify, verify_signatures
+from riskshare.ledger.note import Note, Signature, VerifierKey, parse_signatures, verify, verify_signatures
 from riskshare.ledger.proof import verify_consistency
 
 MAX_PROOF = 63
@@ -96,6 +96,28 @@ class Verdict:
     two_histories: bool = False
 
 
+def authenticate(addition: AddCheckpoint, keys: Iterable[VerifierKey]) -> Note:
+    """Verify who offers a checkpoint; what a stranger offers is not worth a look into what is known.
+
+    1. The origin is known.
+    2. A key of the log signed the checkpoint, and none of its signatures is wrong; all others are ignored.
+
+    Returns:
+        The checkpoint under the signatures of its log alone: lines of others cost a witness nothing to keep.
+
+    Raises:
+        LedgerError: codes `unknown_log`, `bad_signature`, `duplicate_signature`; `refused` is the answer.
+
+    """
+    trusted = tuple(keys)
+    # 1.
+    if not trusted:
+        raise LedgerError("This witness does not know a log of this origin.", code="unknown_log")
+    # 2.
+    found = verify(addition.signed.note, trusted)
+    return Note(addition.signed.note.text, tuple(verified.signature for verified in found))
+
+
 def decide(addition: AddCheckpoint, keys: Iterable[VerifierKey], known: Known) -> Verdict:
     """Decide on a well-formed request, in the order of tlog-witness v1.0.0.
 
@@ -103,15 +125,11 @@ def decide(addition: AddCheckpoint, keys: Iterable[VerifierKey], known: Known) -
     checkpoint that it cosigned for that origin. A request that `parse_addition` refuses is answered by `malformed`.
     """
     offered = addition.checkpoint
-    trusted = tuple(keys)
-    # 1. The origin is known.
-    if not trusted:
-        return _refuse(404, "unknown_log", "This witness does not know a log of this origin.")
-    # 2. A key of the log signed it, and none of its signatures is wrong; all others are ignored.
+    # 1 and 2. It comes from a log that is known.
     try:
-        verify(addition.signed.note, trusted)
+        authenticate(addition, keys)
     except LedgerError as error:
-        return _refuse(403, error.code, error.message)
+        return refused(error)
     # What a log signed counts against it from here on, however it was offered.
     forked = offered.size == known.size and offered.root != known.root
     # 3. The old size is not above the new one.
@@ -134,6 +152,11 @@ def decide(addition: AddCheckpoint, keys: Iterable[VerifierKey], known: Known) -
 def malformed(error: EncodingError) -> Verdict:
     """The answer to a request that cannot be read."""
     return _refuse(400, "malformed", error.message)
+
+
+def refused(error: LedgerError) -> Verdict:
+    """The answer to whom `authenticate` refuses."""
+    return _refuse(404 if error.code == "unknown_log" else 403, error.code, error.message)
 
 
 def _refuse(status: int, code: str, sentence: str, two_histories: bool = False) -> Verdict:
