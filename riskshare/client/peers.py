@@ -8,22 +8,20 @@ belongs to that member by the registry in force when the answer is here.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
-from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import BinaryIO, Final, Literal, Self, cast
+from typing import BinaryIO, Final, Literal, Self
 
 import aiohttp
 from multidict import CIMultiDict
-from yarl import URL
 
-from riskshare.client.reading import CBOR, PeerResponse, failure, read_bounded, refuse_unless
-from riskshare.client.remote import Registries, Remote, Remotes
+from riskshare.client.calling import ERRORS, Calls, check_key, open_session, within
+from riskshare.client.reading import CBOR, failure, read_bounded, refuse_unless
+from riskshare.client.remote import Registries, Remotes
 from riskshare.encoding import format_time
 from riskshare.errors import DiskError, EncodingError, PeerError, PeerGarbage
 from riskshare.metrics import Metrics
@@ -44,9 +42,6 @@ from riskshare.registry.network import MAX_FILE as MAX_REGISTRY
 MAX_STATEMENT = 4 * 1024 * 1024
 """Longest catalogue, epoch or snapshot statement that is read, in bytes; their own parsers have tighter limits."""
 
-KEEP_ALIVE = 300.0
-"""Seconds that an idle connection is kept: a new mutual handshake costs as much as ten checks."""
-
 ASKING = 128
 """Most connections for asks to one member."""
 
@@ -60,7 +55,6 @@ QUIET = 15.0
 _CHUNK = 256 * 1024
 _ETAG = re.compile(r'"([0-9a-f]{64})"')
 _CBOR_HEADERS: Final = CIMultiDict({"Content-Type": CBOR})
-_ERRORS = (aiohttp.ClientError, OSError)
 
 
 class NotModified(Enum):
@@ -70,25 +64,6 @@ class NotModified(Enum):
 
 
 NOT_MODIFIED: Final = NotModified.NOT_MODIFIED
-
-
-@lru_cache(maxsize=64)
-def _within(seconds: float) -> aiohttp.ClientTimeout:
-    # A connection that takes nine tenths of the time is none: `PeerDown`, and nothing has left.
-    return aiohttp.ClientTimeout(total=seconds, sock_connect=0.9 * seconds)
-
-
-def _session(connections: int) -> aiohttp.ClientSession:
-    """A session with at most so many connections to one member; nothing of its environment is believed."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=connections, keepalive_timeout=KEEP_ALIVE),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        auto_decompress=False,
-        raise_for_status=False,
-        response_class=PeerResponse,
-        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
-    )
 
 
 class PeerClient:
@@ -110,8 +85,9 @@ class PeerClient:
         self._remotes = Remotes(registries, certificate, key, now)
         self._metrics = metrics
         # Asks have connections of their own: a payment never waits behind the long polls of many lists.
-        self._asking = _session(ASKING)
-        self._following = _session(FOLLOWING)
+        self._asking = open_session(ASKING)
+        self._following = Calls(self._remotes, FOLLOWING)
+        self._open, self._get = self._following.open, self._following.get
 
     async def __aenter__(self) -> Self:
         return self
@@ -136,17 +112,17 @@ class PeerClient:
                 data=body,
                 headers=_CBOR_HEADERS,
                 ssl=remote.context,
-                timeout=_within(timeout),
+                timeout=within(timeout),
                 allow_redirects=False,
             ) as response:
-                self._check_key(remote, response)
+                check_key(self._remotes, remote, response)
                 if response.status != 200 or response.headers.get("Content-Type") != CBOR:
                     await refuse_unless(owner, response, CBOR)
                 answer = await read_bounded(owner, response, MAX_ANSWER_BYTES)
         except PeerError as error:
             self._metrics.ask_failed(owner, error)
             raise
-        except _ERRORS as error:
+        except ERRORS as error:
             found = failure(owner, error)
             self._metrics.ask_failed(owner, found)
             raise found from error
@@ -183,7 +159,7 @@ class PeerClient:
         path = SNAPSHOT.format(list=split_list_name(list_name)[1], epoch=epoch.hex())
         headers = {} if held is None else {"If-None-Match": f'"{held.hex()}"'}
         query = {"wait": str(wait)} if wait else {}
-        async with self._open(owner, path, timeout=_within(timeout + wait), query=query, headers=headers) as response:
+        async with self._open(owner, path, timeout=within(timeout + wait), query=query, headers=headers) as response:
             if response.status == 304 and held is not None:
                 return NOT_MODIFIED
             await refuse_unless(owner, response, CBOR)
@@ -242,7 +218,7 @@ class PeerClient:
         """Fetch `length` bytes from `offset` of a segment file that is `total` bytes long."""
         headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
         path = SEGMENT.format(digest=digest.hex())
-        async with self._open(owner, path, timeout=_within(timeout), headers=headers) as response:
+        async with self._open(owner, path, timeout=within(timeout), headers=headers) as response:
             await _expect(owner, response, offset, offset + length, total, ranged=True)
             return await read_bounded(owner, response, length)
 
@@ -289,53 +265,11 @@ class PeerClient:
         """
         headers = {"If-None-Match": f'"{held.hex()}"'}
         path = REGISTRY.format(version="latest")
-        async with self._open(member, path, timeout=_within(timeout), headers=headers) as response:
+        async with self._open(member, path, timeout=within(timeout), headers=headers) as response:
             if response.status == 304:
                 return NOT_MODIFIED
             await refuse_unless(member, response, "application/json")
             return await read_bounded(member, response, limit)
-
-    async def _get(
-        self,
-        member: str,
-        path: str,
-        content_type: str,
-        limit: int,
-        timeout: float,  # noqa: ASYNC109
-        *,
-        query: Mapping[str, str] | None = None,
-    ) -> bytes:
-        async with self._open(member, path, timeout=_within(timeout), query=query) as response:
-            await refuse_unless(member, response, content_type)
-            return await read_bounded(member, response, limit)
-
-    @asynccontextmanager
-    async def _open(
-        self,
-        member: str,
-        path: str,
-        *,
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a GET and yield the response, once the key of the other side is checked."""
-        remote = self._remotes.find(member)
-        url: URL = remote.url.with_path(path).with_query(query)
-        try:
-            async with self._following.get(
-                url, headers=headers, ssl=remote.context, timeout=timeout, allow_redirects=False
-            ) as response:
-                self._check_key(remote, response)
-                yield response
-        except _ERRORS as error:
-            raise failure(member, error) from error
-
-    def _check_key(self, remote: Remote, response: aiohttp.ClientResponse) -> None:
-        if not self._remotes.shows_own_key(remote, cast("PeerResponse", response).certificate):
-            raise PeerGarbage(
-                remote.member, "The peer's TLS key is not one of this member by the registry.", code="foreign_key"
-            )
 
 
 async def _expect(

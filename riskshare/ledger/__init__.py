@@ -12,6 +12,7 @@ querier alone). Each becomes an entry of its member's log, which the other membe
     derivation          deriving a whole log anew from its entries
     note, checkpoint    what a log signs, and a witness cosigns
     addition            a witness's rule, and what a log asks and understands
+    paths               where all this is served
     histories           what convicts a log of having two
     policy              whose cosignatures make a checkpoint final
     tlog_proof          a proof in one file, for years later
