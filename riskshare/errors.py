@@ -126,6 +126,7 @@ class AskRefused(RiskshareError):  # noqa: N818 - a refusal is an outcome of the
         "wrong_count": 400,
         "bad_element": 400,
         "bad_signature": 401,
+        "no_certificate": 401,
         "wrong_member": 403,
         "purpose_not_allowed": 403,
         "unknown_epoch": 404,

@@ -108,6 +108,7 @@ class Metrics:
         self._querier()
         self._owner()
         self._lists()
+        self._ledger()
         self._peer()
 
     def render(self) -> bytes:
@@ -227,6 +228,14 @@ class Metrics:
         )
         self.sync_failures = self._counter(
             "subscription_failures", "Failed attempts to follow an owner, by owner and code.", "owner", "code"
+        )
+
+    def _ledger(self) -> None:
+        self.witnessed = self._counter(
+            "witnessed", "Requests to this member as witness, by the member whose log it is and code.", "log", "code"
+        )
+        self.fraud_proofs = self._gauge(
+            "fraud_proofs", "Evidence kept that a member contradicted itself, by member and kind.", "member", "kind"
         )
 
     def _peer(self) -> None:

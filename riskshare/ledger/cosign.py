@@ -27,6 +27,7 @@ from riskshare.ledger import addition as rule
 from riskshare.ledger.addition import AddCheckpoint, Known, Verdict, parse_addition
 from riskshare.ledger.checkpoint import member_of, parse_signed, witness_name
 from riskshare.ledger.histories import TwoHistories
+from riskshare.ledger.kept import Witnessed
 from riskshare.ledger.note import Note, VerifierKey, cosign, signature_lines
 from riskshare.ledger.policy import log_keys
 from riskshare.registry import Registry
@@ -50,7 +51,7 @@ class Registries(Protocol):
 class Memory(Protocol):
     """What this witness knows, in the database. Every method raises StoreError."""
 
-    async def witnessed(self, origin: str) -> tuple[Known, bytes] | None:
+    async def witnessed(self, origin: str) -> Witnessed:
         """The latest checkpoint of a log that was cosigned, with the note that its log signed."""
 
     async def witness(self, origin: str, old: Known, new: Known, note: bytes, at: datetime) -> bool:
@@ -135,11 +136,11 @@ class Witness:
         origin = addition.checkpoint.origin
         for _ in range(RACES):
             # 2.
-            known, note = await self._memory.witnessed(origin) or (Known(), b"")
-            verdict = rule.decide(addition, keys, known)
+            held = await self._memory.witnessed(origin)
+            verdict = rule.decide(addition, keys, held.known)
             # 3.
-            if verdict.two_histories and note:  # without a first note, it is a root that no tree of no leaves has
-                first, second = parse_signed(note), parse_signed(own.to_bytes())
+            if verdict.two_histories and held.note:  # without a first note, it is a root that no tree of no leaves has
+                first, second = parse_signed(held.note), parse_signed(own.to_bytes())
                 await self._evidence.keep_histories(log, TwoHistories(first, second), now)
             if verdict.known is None:
                 return verdict
@@ -147,7 +148,7 @@ class Witness:
             if halted is not None and halted[0] == BEHIND:
                 return _forgotten()
             # 4.
-            if await self._memory.witness(origin, known, verdict.known, own.to_bytes(), now):
+            if await self._memory.witness(origin, held.known, verdict.known, own.to_bytes(), now):
                 # 5.
                 return replace(verdict, body=self._cosign(own.text, now))
         raise StoreError("What is known of a log changes all the time. Try again.")

@@ -9,6 +9,8 @@ from typing import BinaryIO, final
 
 from riskshare.client import NOT_MODIFIED, PeerClient
 from riskshare.errors import RiskshareError
+from riskshare.ledger.histories import KIND as TWO_HISTORIES
+from riskshare.ledger.histories import TwoHistories
 from riskshare.ledger.receipt import KeptReceipt
 from riskshare.logs import get_log
 from riskshare.metrics import Metrics
@@ -195,3 +197,22 @@ class Watch:
     def fraud(self, accused: str, kind: str) -> None:
         """Evidence of fraud was found."""
         get_log().error("fraud_found", member=accused, kind=kind)
+
+
+@final
+class WitnessDesk:
+    """`cosign.Evidence` and `cosign.Watch` over store, metrics and log."""
+
+    def __init__(self, trust: Trust, metrics: Metrics) -> None:
+        self._trust = trust
+        self._metrics = metrics
+
+    async def keep_histories(self, accused: str, found: TwoHistories, at: datetime) -> None:
+        """Keep evidence against a log, and tell of it when it is new."""
+        if await self._trust.keep_fraud_proof(FraudProofRow(TWO_HISTORIES, accused, found.about, found.to_bytes(), at)):
+            self._metrics.fraud_proofs.labels(accused, TWO_HISTORIES).inc()
+            get_log().error("fraud_found", member=accused, kind=TWO_HISTORIES, size=found.size)
+
+    def witnessing(self, log: str, code: str) -> None:
+        """Count a request."""
+        self._metrics.witnessed.labels(log, code).inc()

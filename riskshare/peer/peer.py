@@ -23,10 +23,11 @@ from riskshare.cores import Threads
 from riskshare.crew import Crew
 from riskshare.errors import ConfigError, DiskError, RegistryError, RiskshareError, SegmentError
 from riskshare.governance import HISTORY, load_registry
+from riskshare.ledger.cosign import Witness
 from riskshare.logs import get_log
 from riskshare.membership import oprf
 from riskshare.metrics import Metrics
-from riskshare.peer.adapters import PeerPublications, ReceiptPages, Registries
+from riskshare.peer.adapters import PeerPublications, ReceiptPages, Registries, WitnessDesk
 from riskshare.peer.chores import Chore, Chores
 from riskshare.peer.directory import Directory
 from riskshare.peer.opening import now, opened_store, read_member
@@ -192,6 +193,8 @@ class Peer:
             answering=self.owner.answerer,
             publications=PeerPublications(self.owner.published),
             receipts=ReceiptPages(shared.store.records),
+            log=shared.store.ledger,
+            witness=self._witness(),
             metrics=shared.metrics,
             now=now,
         )
@@ -229,6 +232,18 @@ class Peer:
             self._stack.push_async_callback(listening.close)
             self.urls[name] = f"{'https' if context else 'http'}://{_host(listening.host)}:{listening.port}"
         get_log().info("listening", member=member.name, url=self.urls["peers"])
+
+    def _witness(self) -> Witness:
+        shared = self.shared
+        desk = WitnessDesk(shared.store.trust, shared.metrics)
+        return Witness(
+            member=shared.member.name,
+            key=shared.member.keys.witness,
+            registries=shared.directory,
+            memory=shared.store.ledger,
+            evidence=desk,
+            watch=desk,
+        )
 
     # -- background work -------------------------------------------------------------
 
@@ -355,6 +370,8 @@ class Peer:
         metrics.registry_days.set((registry.expires_at - moment).total_seconds() / 86_400)
         metrics.cached_tokens.set(len(self.querier.cache))
         metrics.unanswered.set(await self.shared.store.records.count_unanswered())
+        for (accused, kind), count in (await self.shared.store.trust.count_fraud_proofs()).items():
+            metrics.fraud_proofs.labels(accused, kind).set(count)
         mirror = self.querier.mirror
         trusted = mirror.trusted
         for gauge in (metrics.list_refused, metrics.list_current, metrics.list_age, metrics.list_expires):

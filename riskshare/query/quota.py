@@ -139,10 +139,14 @@ class Quotas:
 
 
 class Allowance:
-    """How much of one kind of work each member may cause, whether or not anything comes of it."""
+    """How much of one kind of work each member may cause, whether or not anything comes of it.
 
-    def __init__(self, rate: Rate) -> None:
+    Of more than `most` members, the one that came first is forgotten.
+    """
+
+    def __init__(self, rate: Rate, *, most: int | None = None) -> None:
         self._rate = rate
+        self._most = most
         self._buckets: dict[str, _Bucket] = {}
 
     def take(self, member: str, *, now: float) -> None:
@@ -153,11 +157,13 @@ class Allowance:
 
         """
         bucket = self._buckets.setdefault(member, _Bucket(self._rate.depth, now))
+        if self._most is not None and len(self._buckets) > self._most:
+            del self._buckets[next(iter(self._buckets))]
         tokens = min(self._rate.depth, bucket.tokens + max(0.0, now - bucket.at) * self._rate.per_second)
         if tokens < 1:
             raise AskRefused(
                 "too_often",
-                "Too many of this member's requests were refused, or repeat what was answered before. Ask again later.",
+                "Too many requests came from there, were refused, or repeat what was answered before. Ask again later.",
                 retry_after=(1 - tokens) / self._rate.per_second,
             )
         bucket.tokens, bucket.at = tokens - 1, now

@@ -4,6 +4,8 @@
     observing     request id, access log, metrics around every handler
     gate          who is at the other end of a connection between peers
     peers         the peers' routes
+    visitors      how much whoever comes may ask for, where no certificate is needed
+    ledger        those routes: a member's log and its witness
     access        API keys
     idempotency   Idempotency-Key
     shown         values as the client API shows them

@@ -45,22 +45,40 @@ class Gate:
         """Give the member, in good standing now, whose certificate opened the connection.
 
         Raises:
-            AskRefused: `wrong_member`: no certificate, or not one of a member in good standing.
+            AskRefused: `no_certificate`; `wrong_member`: not one of a member in good standing.
 
         """
-        now = self._now()
-        registry = self._registries.current()
-        if registry is not self._registry or now >= self._review:
-            self._registry = registry
-            self._members, self._review = members_by_certificate(registry, now)
-        transport = request.transport
-        certificate = None if transport is None else presented(transport.get_extra_info("ssl_object"))
-        member = None if certificate is None else self._members.get(certificate)
+        certificate = _certificate(request)
+        if certificate is None:
+            raise AskRefused(
+                "no_certificate",
+                "This path is for members: connect with the TLS certificate that the network's registry names.",
+            )
+        member = self._owner(certificate)
         if member is None:
             raise AskRefused(
                 "wrong_member", "The TLS certificate is not that of a member in good standing by this peer's registry."
             )
         return member
+
+    def known(self, request: web.Request) -> Member | None:
+        """Give the same member; None for anybody else, on the paths that are open to all."""
+        certificate = _certificate(request)
+        return None if certificate is None else self._owner(certificate)
+
+    def _owner(self, certificate: bytes) -> Member | None:
+        now = self._now()
+        registry = self._registries.current()
+        if registry is not self._registry or now >= self._review:
+            self._registry = registry
+            self._members, self._review = members_by_certificate(registry, now)
+        return self._members.get(certificate)
+
+
+def _certificate(request: web.Request) -> bytes | None:
+    """The certificate (DER) with which the connection was opened, if there was one."""
+    transport = request.transport
+    return None if transport is None else presented(transport.get_extra_info("ssl_object"))
 
 
 def members_by_certificate(registry: Registry, now: datetime) -> tuple[dict[bytes, Member], datetime]:

@@ -8,6 +8,8 @@
     GET  receipts      the reader's own receipts, page by page
     GET  registry      the network's registry, newest or one version
 
+Beside them, and open to anybody, are the paths of `riskshare.server.ledger`.
+
 A path names a list by its local name: the owner is whose peer it is. What the reader may not have looks
 like what does not exist. A request is not cancelled when its connection breaks: the exchange is finished and kept.
 """
@@ -43,6 +45,8 @@ from riskshare.query.message import (
 from riskshare.query.quota import PAGES, Allowance
 from riskshare.query.receipt_page import MAX_PAGE, write_page
 from riskshare.server.gate import Gate, Registries
+from riskshare.server.ledger import QUIET as QUIET_LEDGER
+from riskshare.server.ledger import Log, Witnessing, ledger_routes
 from riskshare.server.observing import Observer
 
 CBOR: Final = "application/cbor"
@@ -288,20 +292,23 @@ def peers_application(
     answering: Answering,
     publications: Publications,
     receipts: Receipts,
+    log: Log,
+    witness: Witnessing,
     metrics: Metrics,
     now: Callable[[], datetime],
 ) -> web.Application:
     """Make the application of the peers' listener; serve it with `gate.PeersTls` (see `listen`)."""
+    gate = Gate(registries, now)
     peers = _Peers(
         member=member,
-        gate=Gate(registries, now),
+        gate=gate,
         answering=answering,
         publications=publications,
         receipts=receipts,
         registries=registries,
         metrics=metrics,
     )
-    observer = Observer("peers", metrics, quiet=frozenset({EVALUATE, LISTS, SNAPSHOT, REGISTRY}))
+    observer = Observer("peers", metrics, quiet=frozenset({EVALUATE, LISTS, SNAPSHOT, REGISTRY}) | QUIET_LEDGER)
     app = web.Application(middlewares=[observer.middleware()], client_max_size=MAX_ASK_BYTES)
     app.on_shutdown.append(peers.closing)
     app.add_routes(
@@ -314,6 +321,7 @@ def peers_application(
             web.get(_path(SEGMENT), peers.segment),
             web.get(RECEIPTS, peers.receipts),
             web.get(REGISTRY.replace("{version}", "{version:latest|[1-9][0-9]{0,14}}"), peers.registry),
+            *ledger_routes(log, witness, gate, now),
         ]
     )
     return app

@@ -124,6 +124,12 @@ class Trust:
         with guarded():
             return [FraudProofRow(**row) for row in await self._pool.fetch(_SQL["fraud_proofs"])]
 
+    async def count_fraud_proofs(self) -> dict[tuple[str, str], int]:
+        """How many proofs of fraud are kept, by member accused and kind."""
+        with guarded():
+            rows = await self._pool.fetch(_SQL["count_fraud_proofs"])
+        return {(row["accused"], row["kind"]): row["count"] for row in rows}
+
     async def keep_registry(self, row: RegistryRow) -> bool:
         """Keep the next version of the registry. False if it does not follow the newest one that is kept."""
         with guarded():

@@ -18,7 +18,7 @@ from riskshare.ledger.policy import log_keys, witness_keys
 from riskshare.signature import SigningKey
 from tests.simulator.network import NETWORK, SimulatedNetwork, make_network, seed
 from tests.simulator.tree import DefinedTree
-from tests.simulator.witnessing import Desk, Log, Memory
+from tests.simulator.witnessing import Desk, Log, Memory, witness_of
 
 ORIGIN = origin_of(NETWORK, "jd")
 FORK = DefinedTree(40)
@@ -38,14 +38,7 @@ class World:
 
     def another(self) -> Witness:
         """A second process of the witness."""
-        return Witness(
-            member="icbc",
-            key=self.network.members["icbc"].witness,
-            registries=self,
-            memory=self.memory,
-            evidence=self.desk,
-            watch=self.desk,
-        )
+        return witness_of(self.network, "icbc", self, self.memory, self.desk)
 
     def current(self):
         return self.network.registry
@@ -78,7 +71,7 @@ async def test_a_log_is_cosigned_from_its_beginning_on(world):
         verdict = await world.offer(old, new)
         assert (verdict.status, verdict.code, verdict.content_type) == (200, "accepted", TEXT_TYPE)
         assert isinstance(world.understood(old, new, verdict), Cosigned)
-        assert world.memory.rows[ORIGIN][0] == world.known(new)
+        assert world.memory.rows[ORIGIN].known == world.known(new)
     assert world.desk.counted == [("jd", "accepted")] * 4
     assert world.desk.kept == []
 
@@ -116,7 +109,7 @@ async def test_what_is_kept_of_a_log_has_its_own_signatures_alone(world):
     note = addition.signed.note.with_signatures([junk])
     verdict = await world.post(replace(addition, signed=replace(addition.signed, note=note)).to_bytes())
     assert verdict.status == 200
-    assert parse_signed(world.memory.rows[ORIGIN][1]).note == addition.signed.note
+    assert parse_signed(world.memory.rows[ORIGIN].note).note == addition.signed.note
 
 
 async def test_either_key_of_a_log_that_changes_its_key_will_do(world):
@@ -321,7 +314,7 @@ async def test_two_histories_are_kept_however_they_are_offered(world, old, statu
     await world.offer(0, 7)
     verdict = await world.post(world.forked.body(old, 7))
     assert verdict.status == status
-    assert world.memory.rows[ORIGIN][0] == world.known(7)
+    assert world.memory.rows[ORIGIN].known == world.known(7)
     [(accused, found, at)] = world.desk.kept
     assert (accused, at) == ("jd", world.now)
     assert (found.first.checkpoint.root, found.second.checkpoint.root) == (world.log.tree.root(7), FORK.root(7))

@@ -134,8 +134,8 @@ async def test_without_a_certificate_everything_is_refused(pair: Pair, path: str
     async with aiohttp.ClientSession() as session:
         method = "POST" if path == EVALUATE else "GET"
         async with session.request(method, url, ssl=context, headers={"Content-Type": "application/cbor"}) as answer:
-            assert answer.status == 403
-            assert (await answer.json(content_type="application/problem+json"))["code"] == "wrong_member"
+            assert answer.status == 401
+            assert (await answer.json(content_type="application/problem+json"))["code"] == "no_certificate"
     assert echo(pair).asked == []
 
 

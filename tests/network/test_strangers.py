@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from riskshare.ledger.paths import ADD_CHECKPOINT, LATEST
 from riskshare.query.message import REGISTRY
 from riskshare.server import listen as listen_module
 from riskshare.server.listen import HANDSHAKE, KEEP_ALIVE, Strangers
 from riskshare.tls import peer_client_context
 from tests.simulator.listening import Pair, peer_pair, serve_owner
+from tests.simulator.witnessing import Note
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 SOON = 30.0
@@ -73,10 +75,9 @@ async def closed(reader: asyncio.StreamReader) -> bytes:
             return b""
 
 
-async def ask(streams: Streams) -> bytes:
-    """The status line of a request for the registry."""
+async def ask(streams: Streams, path: str = REGISTRY.format(version="latest")) -> bytes:
+    """The status line of a request, by default for the registry."""
     reader, writer = streams
-    path = REGISTRY.format(version="latest")
     writer.write(f"GET {path} HTTP/1.1\r\nHost: jd\r\n\r\n".encode())
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
     length = next(
@@ -115,8 +116,38 @@ async def test_a_stranger_that_drips_a_request_is_closed(tmp_path: Path) -> None
 async def test_a_stranger_that_asks_is_refused_and_then_closed(tmp_path: Path) -> None:
     async with served(tmp_path, Strangers(seconds=0.5)) as pair:
         streams = await connect(pair, anonymous(pair))
-        assert await ask(streams) == b"HTTP/1.1 403 Forbidden"
+        assert await ask(streams) == b"HTTP/1.1 401 Unauthorized"
         assert await closed(streams[0]) == b""
+
+
+async def test_a_stranger_that_reads_the_log_is_served_and_closed_after_its_time(tmp_path: Path) -> None:
+    async with served(tmp_path, Strangers(seconds=0.5)) as pair:
+        pair.log.newest = Note(b"a checkpoint")
+        streams = await connect(pair, anonymous(pair))
+        answered = 0
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while answered < 10**6:
+                assert await ask(streams, LATEST) == b"HTTP/1.1 200 OK"
+                answered += 1
+        assert 0 < answered < 10**6
+
+
+async def test_a_stranger_that_drips_a_checkpoint_is_closed_and_its_witness_hears_nothing(tmp_path: Path) -> None:
+    async with served(tmp_path, Strangers(seconds=0.3)) as pair:
+        reader, writer = await connect(pair, anonymous(pair))
+        writer.write(f"POST {ADD_CHECKPOINT} HTTP/1.1\r\nHost: jd\r\nContent-Length: 60000\r\n\r\nold".encode())
+        assert await closed(reader) == b""
+        assert pair.desk.counted == []
+
+
+async def test_a_member_may_read_the_log_for_as_long_as_it_likes(tmp_path: Path) -> None:
+    async with served(tmp_path, Strangers(seconds=0.05, most=0)) as pair:
+        pair.log.newest = Note(b"a checkpoint")
+        streams = await connect(pair, as_querier(pair))
+        for _ in range(3):
+            stranger, _ = await connect(pair, anonymous(pair))
+            assert await closed(stranger) == b""
+            assert await ask(streams, LATEST) == b"HTTP/1.1 200 OK"
 
 
 async def test_a_member_may_be_idle_before_its_first_request_and_between_two(tmp_path: Path) -> None:
@@ -136,7 +167,7 @@ async def test_of_too_many_strangers_the_oldest_go_and_no_member_does(tmp_path: 
         for reader, _ in streams[:5]:
             assert await closed(reader) == b""
         for each in streams[5:]:
-            assert await ask(each) == b"HTTP/1.1 403 Forbidden"
+            assert await ask(each) == b"HTTP/1.1 401 Unauthorized"
         assert await ask(member) == b"HTTP/1.1 200 OK"
         assert await pair.client.evaluate("jd", b"an ask", 5) == b"an ask"
 

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from riskshare.client import PeerClient
+from riskshare.client import LedgerClient, PeerClient
 from riskshare.ledger.receipt import KeptReceipt
 from riskshare.metrics import Metrics
 from riskshare.registry import Registry
 from riskshare.server.gate import PeersTls
+from riskshare.server.ledger import Witnessing
 from riskshare.server.listen import Listening, Strangers, listen
 from riskshare.server.peers import Answering, peers_application
 from riskshare.tls import peer_server_context
 from tests.simulator.network import SimulatedMember, SimulatedNetwork, make_network
+from tests.simulator.witnessing import Desk, Memory, Shown, witness_of
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -124,6 +126,10 @@ class Pair:
     owner_metrics: Metrics
     answering: Answering
     shelf: Shelf
+    log: Shown = field(default_factory=Shown)
+    memory: Memory = field(default_factory=Memory)
+    desk: Desk = field(default_factory=Desk)
+    witness: Witnessing | None = None
     listening: Listening | None = None
 
     @property
@@ -144,6 +150,11 @@ class Pair:
         """The client of somebody else."""
         certificate, key = member.write_tls(self.directory)
         return PeerClient(registries=view, certificate=certificate, key=key, now=now, metrics=Metrics())
+
+    def ledger_client(self, name: str = "icbc") -> LedgerClient:
+        """What a member asks jd's log and witness with."""
+        certificate, key = self.network.members[name].write_tls(self.directory)
+        return LedgerClient(registries=self.view, certificate=certificate, key=key, now=now)
 
 
 @asynccontextmanager
@@ -177,6 +188,8 @@ async def serve_owner(
         answering=pair.answering,
         publications=pair.shelf,
         receipts=pair.shelf,
+        log=pair.log,
+        witness=pair.witness or witness_of(pair.network, "jd", pair.owner_view, pair.memory, pair.desk),
         metrics=pair.owner_metrics,
         now=now,
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from riskshare.errors import StoreError
 from riskshare.ledger.addition import AddCheckpoint, Known
 from riskshare.ledger.checkpoint import Checkpoint, SignedCheckpoint, origin_of, sign_checkpoint
+from riskshare.ledger.cosign import Registries, Witness
 from riskshare.ledger.histories import TwoHistories
+from riskshare.ledger.kept import Witnessed
 from riskshare.ledger.proof import prove_consistency
+from riskshare.ledger.tile import Bundle, Tile, prefix
 from riskshare.signature import SigningKey
 from tests.simulator.network import NETWORK, SimulatedNetwork
 from tests.simulator.tree import DefinedTree
@@ -44,17 +47,17 @@ class Log:
 class Memory:
     """`cosign.Memory`. `before` runs between each look and what is decided upon it, once."""
 
-    rows: dict[str, tuple[Known, bytes]] = field(default_factory=dict)
+    rows: dict[str, Witnessed] = field(default_factory=dict)
     before: Step | None = None
     failing: str = ""
     halt: tuple[str, str] | None = None
     looks: int = 0
     writes: list[tuple[str, Known, Known, datetime]] = field(default_factory=list)
 
-    async def witnessed(self, origin: str) -> tuple[Known, bytes] | None:
+    async def witnessed(self, origin: str) -> Witnessed:
         self.looks += 1
         await asyncio.sleep(0)  # let others in between
-        found = self.rows.get(origin)
+        found = self.rows.get(origin, Witnessed())
         step, self.before = self.before, None
         if step is not None:
             await step()
@@ -64,9 +67,9 @@ class Memory:
         await asyncio.sleep(0)
         if self.failing == "failed":
             raise StoreError("PostgreSQL is away.")
-        if self.rows.get(origin, (Known(), b""))[0] != old:
+        if self.rows.get(origin, Witnessed()).known != old:
             return False
-        self.rows[origin] = new, note
+        self.rows[origin] = Witnessed(new, note, at)
         self.writes.append((origin, old, new, at))
         if self.failing == "persisted":
             raise StoreError("PostgreSQL is away.")
@@ -91,3 +94,48 @@ class Desk:
 
     def witnessing(self, log: str, code: str) -> None:
         self.counted.append((log, code))
+
+
+def witness_of(network: SimulatedNetwork, member: str, registries: Registries, memory: Memory, desk: Desk) -> Witness:
+    """A member as witness."""
+    key = network.members[member].witness
+    return Witness(member=member, key=key, registries=registries, memory=memory, evidence=desk, watch=desk)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A checkpoint that is shown."""
+
+    note: bytes
+
+
+@dataclass
+class Shown:
+    """`server.ledger.Log`: what a test has put there, the widest of each tile and bundle."""
+
+    newest: Note | None = None
+    newest_final: Note | None = None
+    widest_tiles: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    widest_bundles: dict[int, bytes] = field(default_factory=dict)
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1000))
+    waiting: int = 0
+    crowd: int = 0
+    crowded: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+
+    async def final(self) -> Note | None:
+        return self.newest_final
+
+    async def head(self) -> Note | None:
+        self.waiting += 1
+        if self.waiting == self.crowd:
+            self.crowded.release()
+        async with self.reading:
+            return self.newest
+
+    async def tiles(self, places: Iterable[Tile]) -> dict[Tile, bytes]:
+        found = {place: self.widest_tiles.get((place.level, place.index), b"") for place in places}
+        return {place: prefix(place, data) for place, data in found.items() if len(data) >= place.length}
+
+    async def bundles(self, places: Iterable[Bundle]) -> dict[Bundle, bytes]:
+        found = {place: self.widest_bundles.get(place.index, b"") for place in places}
+        return {place: prefix(place, data) for place, data in found.items() if len(data) >= place.length}

@@ -300,6 +300,17 @@ def test_each_member_has_an_allowance_of_its_own():
     too_often(allowance, member="jd")
 
 
+def test_of_too_many_members_the_first_is_forgotten_and_no_other():
+    allowance = Allowance(Rate(0.001, 1), most=2)
+    for member in ("icbc", "jd"):
+        allowance.take(member, now=0.0)
+    allowance.take("unionpay", now=0.0)
+    too_often(allowance, member="jd")
+    too_often(allowance, member="unionpay")
+    allowance.take("icbc", now=0.0)
+    allowance.take("jd", now=0.0)
+
+
 def test_a_clock_that_goes_back_allows_nothing_more():
     allowance = Allowance(Rate(1, 2))
     for now in (50.0, 50.0):

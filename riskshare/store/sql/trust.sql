@@ -56,6 +56,9 @@ on conflict (kind, about) do nothing
 -- name: fraud_proofs
 select kind, accused, about, evidence, found_at from fraud_proofs order by id
 
+-- name: count_fraud_proofs
+select accused, kind, count(*) from fraud_proofs group by accused, kind order by accused, kind
+
 -- name: keep_registry
 -- Each version follows the last one without a gap; the first may have any number.
 with kept as (
