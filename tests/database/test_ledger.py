@@ -24,7 +24,6 @@ from riskshare.store.exchange import OwnerCommits, QuerierCommits
 from riskshare.store.migrate import migrate, migrations
 from riskshare.store.store import Store
 
-
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 
 
