@@ -160,6 +160,24 @@ async def test_epochs_snapshots_and_registry_versions_become_pending_once(store,
     )
 
 
+async def test_the_emergency_end_of_an_epoch_becomes_pending_beside_the_epoch(store, made, sql):
+    epoch = made.epoch()
+    await store.publications.add_epoch(epoch)
+    ended = replace(
+        epoch, ended_at=NOW, end_statement=made.bytes(350), end_signature=made.bytes(64), end_salt=made.bytes(16)
+    )
+    for _ in range(2):
+        await store.publications.end_epoch(ended)
+    leaf = Leaf("epoch", ended.end_salt, ended.end_statement)
+    assert await pending(sql) == sorted(
+        [
+            ("epoch", epoch.digest, Leaf("epoch", epoch.salt, epoch.statement).entry),
+            ("epoch", sha256(ended.end_statement), leaf.entry),
+        ]
+    )
+    assert await store.ledger.leaf_of("epoch", sha256(ended.end_statement)) == leaf
+
+
 async def test_registry_versions_have_salts_of_their_own(store, sql):
     for version in (1, 2, 3):
         await store.trust.keep_registry(registry_row(version))
@@ -181,7 +199,7 @@ async def test_leaves_of_what_is_kept_and_of_what_is_not(store, made):
 
 
 async def test_what_was_kept_before_the_ledger_becomes_pending_in_its_order(empty_dsn, made):
-    await migrate(Target(empty_dsn), migrations()[:2])
+    await migrate(Target(empty_dsn), migrations()[:3])
     registry, epoch, ask, check = registry_row(4), made.epoch(), made.ask(), made.check()
     receipts = [made.receipt() for _ in range(3)]
     sql = await asyncpg.connect(empty_dsn)
@@ -198,7 +216,8 @@ async def test_what_was_kept_before_the_ledger_becomes_pending_in_its_order(empt
             kept.salt,
         )
     await sql.execute(
-        "insert into epochs values ($1, 'default', 1, $2, $3, $4, '', now(), now() + interval '1 day')",
+        "insert into epochs values ($1, 'default', 1, $2, $3, $4, '', now(), now() + interval '1 day', now(),"
+        " '\\x07', $3, $4)",
         epoch.digest,
         epoch.statement,
         epoch.signature,
@@ -220,6 +239,7 @@ async def test_what_was_kept_before_the_ledger_becomes_pending_in_its_order(empt
     assert found == [
         ("registry", registry.digest, leaf.entry),
         ("epoch", epoch.digest, Leaf("epoch", epoch.salt, epoch.statement).entry),
+        ("epoch", sha256(b"\x07"), Leaf("epoch", epoch.salt, b"\x07").entry),
         *map(receipt_leaf, receipts),
         check_leaf(check),
         ask_leaf(ask),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -115,11 +116,13 @@ async def test_receipts_and_checks_are_found_in_the_log_by_what_they_stand_for(s
     await querier.keep(check, [asked])
     epoch = made.epoch()
     await store.publications.add_epoch(epoch)
+    end = {"end_statement": b"{}", "end_signature": bytes(64), "end_salt": b"\x08" * 16}
+    await store.publications.end_epoch(replace(epoch, ended_at=NOW, **end))
     await owner.close()
     await querier.close()
     runner = sequencer(store.ledger)
     await runner.open()
-    assert await runner.step() == 6
+    assert await runner.step() == 7
     entries = await derived(store.ledger)
     for kind, source in [
         *(("receipt", kept.receipt.id) for kept in [*receipts, asked]),
@@ -129,22 +132,23 @@ async def test_receipts_and_checks_are_found_in_the_log_by_what_they_stand_for(s
         index = await store.ledger.index_of(kind, source)
         assert entries[index] == (await store.ledger.leaf_of(kind, source)).entry
     assert await store.ledger.index_of("receipt", b"\x00" * 32) is None
-    rows, upto = await store.ledger.entries_for("a", -1, 6, 100)
+    rows, upto = await store.ledger.entries_for("a", -1, 7, 100)
     by_index = sorted(
         [(await store.ledger.index_of("receipt", kept.receipt.id), "receipt", kept.salt) for kept in receipts[::2]]
         + [(await store.ledger.index_of("receipt", asked.receipt.id), "receipt", asked.salt)]
         + [(await store.ledger.index_of("epoch", epoch.digest), "epoch", epoch.salt)]
+        + [(6, "epoch", b"\x08" * 16)]
     )
     assert [(row.index, row.kind, row.salt) for row in rows] == by_index
-    assert upto == 5
-    assert rows[-1] == EntryRow(5, "epoch", epoch.digest, epoch.salt, "default")
+    assert upto == 6
+    assert rows[-2] == EntryRow(5, "epoch", epoch.digest, epoch.salt, "default")
     # In parts, looking at two entries each time.
     found, after = [], -1
-    while (part := await store.ledger.entries_for("a", after, 5, 2))[1] != after:
+    while (part := await store.ledger.entries_for("a", after, 6, 2))[1] != after:
         found += part[0]
         after = part[1]
     assert found == rows[:-1]
-    assert await store.ledger.entries_for("a", 5, 6, 100) == ([], 5)
+    assert await store.ledger.entries_for("a", 6, 7, 100) == ([], 6)
 
 
 async def test_an_outsider_learns_how_many_entries_there_are_and_nothing_of_their_kinds(store, made, sql):

@@ -108,6 +108,8 @@ select salt, statement from snapshots where digest = $1
 
 -- name: epoch_leaf
 select salt, statement from epochs where digest = $1
+union all
+select end_salt, end_statement from epochs where sha256(end_statement) = $1
 
 -- name: registry_leaf
 select salt, registry_statement(file) as statement from registry_versions where digest = $1
@@ -144,6 +146,11 @@ union all
 select e.index, e.kind, e.source, p.salt, p.keyset
 from ledger_entries e
 join epochs p on p.digest = e.source
+where e.index > $2 and e.index <= $3 and e.kind = 'epoch'
+union all
+select e.index, e.kind, e.source, p.end_salt, p.keyset
+from ledger_entries e
+join epochs p on sha256(p.end_statement) = e.source
 where e.index > $2 and e.index <= $3 and e.kind = 'epoch'
 order by index
 

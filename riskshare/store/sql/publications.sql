@@ -22,7 +22,11 @@ select * from epochs where digest = $1
 with ended as (
     update epochs set ended_at = $2, end_statement = $3, end_signature = $4, end_salt = $5
     where digest = $1 and ended_at is null
-    returning keyset
+    returning keyset, end_salt, end_statement
+), pending as (
+    insert into ledger_pending (kind, source, entry)
+    select 'epoch', sha256(end_statement), ledger_entry(end_salt, 'epoch', end_statement) from ended
+    where end_statement is not null
 )
 select count(*), max(pg_notify('riskshare_epochs', keyset)::text) from ended
 

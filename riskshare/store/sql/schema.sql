@@ -308,7 +308,7 @@ create table ledger_pending (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 
 -- Which entry of the log stands for what is kept. `source` is the id of a receipt (32 bytes) or check (16), the batch
--- of an unanswered ask (16), the digest of the statement of a snapshot, epoch or registry (32).
+-- of an unanswered ask (16), the digest of the statement of a snapshot, epoch, end of an epoch or registry (32).
 create table ledger_entries (
     index bigint primary key check (index >= 0),
     kind text not null,

@@ -28,7 +28,7 @@ create table ledger_pending (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 
 -- Which entry of the log stands for what is kept. `source` is the id of a receipt (32 bytes) or check (16), the batch
--- of an unanswered ask (16), the digest of the statement of a snapshot, epoch or registry (32).
+-- of an unanswered ask (16), the digest of the statement of a snapshot, epoch, end of an epoch or registry (32).
 create table ledger_entries (
     index bigint primary key check (index >= 0),
     kind text not null,
@@ -112,12 +112,15 @@ from (
     union all
     select 2, number, 'epoch', digest, salt, statement from epochs
     union all
-    select 3, version, 'snapshot', digest, salt, statement from snapshots
+    select 3, number, 'epoch', sha256(end_statement), end_salt, end_statement from epochs
+    where end_statement is not null
     union all
-    select 4, seq, 'receipt', id, salt, receipt from receipts
+    select 4, version, 'snapshot', digest, salt, statement from snapshots
     union all
-    select 5, seq, 'check', uuid_send(id), salt, statement from checks
+    select 5, seq, 'receipt', id, salt, receipt from receipts
     union all
-    select 6, seq, 'unanswered', uuid_send(batch), salt, ask from unanswered
+    select 6, seq, 'check', uuid_send(id), salt, statement from checks
+    union all
+    select 7, seq, 'unanswered', uuid_send(batch), salt, ask from unanswered
 ) as kept (rank, place, kind, source, salt, statement)
 order by rank, place;
