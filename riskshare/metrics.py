@@ -231,6 +231,16 @@ class Metrics:
         )
 
     def _ledger(self) -> None:
+        self.ledger_size = self._gauge("ledger_size", "Entries of this member's log.")
+        self.ledger_pending = self._gauge("ledger_pending", "What is kept and not in the log yet.")
+        self.ledger_final_size = self._gauge("ledger_final_size", "Entries under the newest final checkpoint.")
+        self.ledger_final_age = self._gauge(
+            "ledger_final_age_seconds", "Seconds since the newest final checkpoint had its quorum."
+        )
+        self.ledger_halted = self._gauge("ledger_halted", "1 if the log signs nothing more until an operator acts.")
+        self.ledger_cosigned = self._counter(
+            "ledger_cosigned", "Offers of a checkpoint to a witness, by what came of it.", "witness", "code"
+        )
         self.witnessed = self._counter(
             "witnessed", "Requests to this member as witness, by the member whose log it is and code.", "log", "code"
         )

@@ -1,7 +1,9 @@
 """The background work of a peer. Each chore is repeated for as long as the peer runs, and survives its failures.
 
 publish     bring this member's lists to date (one process of the member at a time)
-lead        wait for the lock of the one process that publishes, and publish while it holds
+lead        wait for the lock of the one process that publishes and grows the log, and do so while it holds
+sequence    make what is kept part of this member's log (in the process that leads)
+finalize    have its newest checkpoint cosigned by the other members (in the process that leads)
 load        take up what was published, by this process or another
 subscribe   follow the others' lists
 usage       sum up what members had evaluated, by all processes of this one

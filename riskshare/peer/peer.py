@@ -17,19 +17,19 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from riskshare.client import NOT_MODIFIED, PeerClient
+from riskshare.client import NOT_MODIFIED, LedgerClient, PeerClient
 from riskshare.config import Config
 from riskshare.cores import Threads
 from riskshare.crew import Crew
 from riskshare.errors import ConfigError, DiskError, RegistryError, RiskshareError, SegmentError
 from riskshare.governance import HISTORY, load_registry
-from riskshare.ledger.cosign import Witness
 from riskshare.logs import get_log
 from riskshare.membership import oprf
 from riskshare.metrics import Metrics
-from riskshare.peer.adapters import PeerPublications, ReceiptPages, Registries, WitnessDesk
+from riskshare.peer.adapters import PeerPublications, ReceiptPages, Registries
 from riskshare.peer.chores import Chore, Chores
 from riskshare.peer.directory import Directory
+from riskshare.peer.ledger import LedgerWork, witness_of
 from riskshare.peer.opening import now, opened_store, read_member
 from riskshare.peer.parts import Lists, OwnerHalf, QuerierHalf, Shared, owner_half, querier_half
 from riskshare.peer.recovery import Recovery
@@ -145,7 +145,11 @@ class Peer:
             metrics=metrics,
         )
         self._stack.push_async_callback(client.close)
+        keys = member.keys
+        logs = LedgerClient(registries=directory, certificate=keys.tls_certificate_file, key=keys.tls_key_file, now=now)
+        self._stack.push_async_callback(logs.close)
         self.shared = Shared(member, store, directory, metrics, client, threads, crew, self._workers)
+        self._ledger = LedgerWork(self.shared, logs, self._chores)
         self.owner = owner_half(self.shared)
         self._stack.push_async_callback(self.owner.commits.close)
         self.querier = querier_half(self.shared, self.owner)
@@ -194,7 +198,7 @@ class Peer:
             publications=PeerPublications(self.owner.published),
             receipts=ReceiptPages(shared.store.records),
             log=shared.store.ledger,
-            witness=self._witness(),
+            witness=witness_of(shared),
             metrics=shared.metrics,
             now=now,
         )
@@ -232,18 +236,6 @@ class Peer:
             self._stack.push_async_callback(listening.close)
             self.urls[name] = f"{'https' if context else 'http'}://{_host(listening.host)}:{listening.port}"
         get_log().info("listening", member=member.name, url=self.urls["peers"])
-
-    def _witness(self) -> Witness:
-        shared = self.shared
-        desk = WitnessDesk(shared.store.trust, shared.metrics)
-        return Witness(
-            member=shared.member.name,
-            key=shared.member.keys.witness,
-            registries=shared.directory,
-            memory=shared.store.ledger,
-            evidence=desk,
-            watch=desk,
-        )
 
     # -- background work -------------------------------------------------------------
 
@@ -294,13 +286,13 @@ class Peer:
             self._chores.start(chore)
 
     async def _lead(self, publish: Chore) -> None:
-        """Publish while this process leads; wait as a worker while another one does."""
+        """Publish and grow the log while this process leads; wait as a worker while another one does."""
         assert self._leadership is not None
         leadership = self._leadership
         while True:
             await leadership.acquire()
             get_log().info("leading", member=self.shared.member.name)
-            task = asyncio.ensure_future(publish.run())
+            task = asyncio.ensure_future(self._leading(publish))
             try:
                 await leadership.lost.wait()
             finally:
@@ -308,6 +300,11 @@ class Peer:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+
+    async def _leading(self, publish: Chore) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(publish.run())
+            group.create_task(self._ledger.lead())
 
     async def _poll_registry(self) -> None:
         """Look for a newer registry: in the database, in the local file, at the others."""
@@ -370,6 +367,7 @@ class Peer:
         metrics.registry_days.set((registry.expires_at - moment).total_seconds() / 86_400)
         metrics.cached_tokens.set(len(self.querier.cache))
         metrics.unanswered.set(await self.shared.store.records.count_unanswered())
+        await self._ledger.gauges(moment)
         for (accused, kind), count in (await self.shared.store.trust.count_fraud_proofs()).items():
             metrics.fraud_proofs.labels(accused, kind).set(count)
         mirror = self.querier.mirror
@@ -394,7 +392,12 @@ class Peer:
     # -- health ----------------------------------------------------------------------
 
     def _health(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        return {"store": self.shared.store.healthy, "registry": self._registry_in_force, "work": self._work_done}
+        return {
+            "store": self.shared.store.healthy,
+            "registry": self._registry_in_force,
+            "ledger": self._ledger.healthy,
+            "work": self._work_done,
+        }
 
     def _readiness(self) -> dict[str, Callable[[], Awaitable[None]]]:
         return {"lists": self._lists_current, "published": self._lists_published}
