@@ -211,7 +211,7 @@ class WitnessDesk:
         """Keep evidence against a log, and tell of it when it is new."""
         if await self._trust.keep_fraud_proof(FraudProofRow(TWO_HISTORIES, accused, found.about, found.to_bytes(), at)):
             self._metrics.fraud_proofs.labels(accused, TWO_HISTORIES).inc()
-            get_log().error("fraud_found", member=accused, kind=TWO_HISTORIES, size=found.size)
+            get_log().error("fraud_found", member=accused, kind=TWO_HISTORIES, entries=found.size)
 
     def witnessing(self, log: str, code: str) -> None:
         """Count a request."""
