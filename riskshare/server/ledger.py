@@ -22,8 +22,8 @@ from riskshare.ledger.tile import Bundle, Tile, parse_path
 from riskshare.server.gate import Gate
 from riskshare.server.visitors import ADDING, READING, Visitors
 
-QUIET: Final = frozenset({ADD_CHECKPOINT, CHECKPOINT, LATEST, TILE})
-"""Routes that members ask all the time."""
+PUBLIC: Final = frozenset({ADD_CHECKPOINT, CHECKPOINT, LATEST, TILE})
+"""Routes that anybody may ask, and that members ask all the time."""
 
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _NO_CACHE: Final = "no-cache"

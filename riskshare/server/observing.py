@@ -47,13 +47,21 @@ class Observer:
     """The middleware of one listener.
 
     Responses on the routes in `quiet` are not logged unless they are errors: each answered ask has its receipt, which
-    is the better log. They are counted all the same.
+    is the better log. On those in `public`, which strangers ask, only our own faults are: nobody fills a log
+    by asking often or wrongly. All are counted all the same.
     """
 
-    def __init__(self, listener: str, metrics: Metrics, *, quiet: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        listener: str,
+        metrics: Metrics,
+        *,
+        quiet: frozenset[str] = frozenset(),
+        public: frozenset[str] = frozenset(),
+    ) -> None:
         self._listener = listener
         self._metrics = metrics
-        self._quiet = quiet
+        self._logged_from = {**dict.fromkeys(quiet, 400), **dict.fromkeys(public, 500)}
         self._log: Log = get_log(listener=listener)
 
     def middleware(self) -> Middleware:
@@ -64,7 +72,7 @@ class Observer:
             began = perf_counter()
             response = await self._answer(request, handler)
             route = route_of(request)
-            quiet = route in self._quiet and response.status < 400
+            quiet = response.status < self._logged_from.get(route, 0)
             if not response.prepared:
                 response.headers["Server"] = "riskshare"
                 if not quiet:

@@ -45,8 +45,7 @@ from riskshare.query.message import (
 from riskshare.query.quota import PAGES, Allowance
 from riskshare.query.receipt_page import MAX_PAGE, write_page
 from riskshare.server.gate import Gate, Registries
-from riskshare.server.ledger import QUIET as QUIET_LEDGER
-from riskshare.server.ledger import Log, Witnessing, ledger_routes
+from riskshare.server.ledger import PUBLIC, Log, Witnessing, ledger_routes
 from riskshare.server.observing import Observer
 
 CBOR: Final = "application/cbor"
@@ -308,7 +307,8 @@ def peers_application(
         registries=registries,
         metrics=metrics,
     )
-    observer = Observer("peers", metrics, quiet=frozenset({EVALUATE, LISTS, SNAPSHOT, REGISTRY}) | QUIET_LEDGER)
+    quiet = frozenset({EVALUATE, LISTS, SNAPSHOT, REGISTRY})
+    observer = Observer("peers", metrics, quiet=quiet, public=PUBLIC)
     app = web.Application(middlewares=[observer.middleware()], client_max_size=MAX_ASK_BYTES)
     app.on_shutdown.append(peers.closing)
     app.add_routes(

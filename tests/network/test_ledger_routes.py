@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import structlog
 
 from riskshare.errors import PeerRefused, StoreError
 from riskshare.ledger.addition import MAX_BYTES, SIZE_TYPE, TEXT_TYPE, AddCheckpoint, Cosigned, Knows, read_answer
@@ -266,6 +267,19 @@ async def test_the_metrics_have_the_routes_template_and_no_path(pair, stranger):
     assert 'route="/ledger/tile/{place}",status="200"' in text
     assert f'route="{CHECKPOINT}",status="200"' in text
     assert ".p/13" not in text
+
+
+async def test_a_stranger_fills_no_log_and_a_fault_of_ours_stands_there(pair, stranger):
+    with structlog.testing.capture_logs() as lines:
+        for path in (LATEST, path_of(Tile(0, 9)), PREFIX + "tile/x"):
+            await stranger.get(path)
+        for body in (b"", bytes(MAX_BYTES + 1)):
+            await stranger.post(body)
+        assert lines == []
+        pair.memory.failing = "failed"
+        await stranger.post(log_of(pair).body(0, 7))
+        await stranger.get("/peer/v1/lists")
+    assert [(line["route"], line["status"]) for line in lines] == [(ADD_CHECKPOINT, 503), (LISTS, 401)]
 
 
 # -- the witness -----------------------------------------------------------------------------------
