@@ -102,6 +102,9 @@ def test_what_must_not_pass_unseen_has_a_rule():
         "riskshare_unanswered_asks",
         'verdict="incomplete"',
         "histogram_quantile(0.99",
+        "riskshare_ledger_halted > 0",
+        "riskshare_ledger_size > riskshare_ledger_final_size",
+        "riskshare_ledger_pending",
     ):
         assert wanted in expressions, wanted
 

@@ -16,7 +16,10 @@ querier alone). Each becomes an entry of its member's log, which the other membe
     histories           what convicts a log of having two
     policy              whose cosignatures make a checkpoint final
     tlog_proof          a proof in one file, for years later
+    kept                what a store keeps of logs
+    sequence            growing this member's log
+    finalize            having it cosigned by the others
     cosign              the witness
 
-These are pure, but for `cosign`; `sequence` and `audit` come next.
+These are pure, but for the last three; `audit` comes next.
 """
