@@ -85,6 +85,27 @@ def test_without_a_quorum_checks_go_on_and_become_final_when_it_is_back(network:
     all_final(network, "bank", "shop", "telecom")
 
 
+def test_a_peer_that_is_killed_goes_on_where_its_log_was(network: Running) -> None:
+    network.check("bank", LISTED[5])
+    network.kill("shop")
+    network.start("shop")
+    network.ready("bank")
+    network.check("bank", LISTED[6])
+    all_final(network, "bank", "shop")
+    assert network.metric("shop", "ledger_halted") == 0
+
+
+def test_who_comes_to_lead_asks_what_the_log_was_before_signing(network: Running) -> None:
+    before = len(network.log("shop", "ledger_begun"))
+    leaders = "locktype = 'advisory' and objid = 2 and database = (select oid from pg_database where datname = $1)"
+    name = network.members["shop"].config.store.database
+    ended = network.rows("shop", f"select pg_terminate_backend(pid) from pg_locks where {leaders}", name)
+    assert len(ended) == 1
+    until(lambda: len(network.log("shop", "ledger_begun")) > before, "the log to begin anew")
+    network.check("bank", LISTED[7])
+    all_final(network, "bank", "shop")
+
+
 def test_a_database_from_an_older_backup_signs_nothing_and_its_peer_still_answers(network: Running) -> None:
     all_final(network, "shop")
     name = network.members["shop"].config.store.database
