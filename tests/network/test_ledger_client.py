@@ -13,7 +13,7 @@ from riskshare.ledger.addition import MAX_ANSWER, TEXT_TYPE
 from riskshare.ledger.note import MAX_BYTES as MAX_NOTE
 from riskshare.ledger.paths import ADD_CHECKPOINT, CHECKPOINT, LATEST
 from riskshare.ledger.tile import Bundle, Tile
-from tests.simulator.listening import Pair, Script, now, peer_pair, read_request, response, says, scripted, serve_owner
+from tests.simulator.listening import Pair, Script, now, peer_pair, read_request, response, says, scripted
 
 OCTETS = "application/octet-stream"
 TILE, BUNDLE = Tile(1, 1_234_067, 8), Bundle(0, 70)
@@ -165,12 +165,3 @@ async def test_a_tile_beyond_the_log_is_refused_with_404(pair, client):
         with pytest.raises(PeerRefused) as caught:
             await client.tile("jd", TILE)
     assert caught.value.status == 404
-
-
-async def test_the_other_paths_of_the_same_listener_are_nothing_to_it(pair, client):
-    """A peer that has no ledger yet answers 404 to all of this."""
-    pair.listening = await serve_owner(pair)
-    pair.move_to(pair.listening.port)
-    status, _ = await client.add_checkpoint("jd", b"old 0\n", 5.0)
-    assert status == 404
-    assert await client.checkpoint("jd") is None

@@ -127,7 +127,8 @@ async def test_a_stranger_that_reads_the_log_is_served_and_closed_after_its_time
         answered = 0
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while answered < 10**6:
-                assert await ask(streams, LATEST) == b"HTTP/1.1 200 OK"
+                # Refused for asking too often, or not: its time is the same.
+                assert await ask(streams, LATEST) in {b"HTTP/1.1 200 OK", b"HTTP/1.1 429 Too Many Requests"}
                 answered += 1
         assert 0 < answered < 10**6
 
