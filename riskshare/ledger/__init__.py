@@ -14,12 +14,15 @@ querier alone). Each becomes an entry of its member's log, which the other membe
     addition            a witness's rule, and what a log asks and understands
     paths               where all this is served
     histories           what convicts a log of having two
+    entry_page          entries that concern a counterparty, with their proofs
+    growth              whether a member goes on publishing its log
     policy              whose cosignatures make a checkpoint final
     tlog_proof          a proof in one file, for years later
     kept                what a store keeps of logs
     sequence            growing this member's log
     finalize            having it cosigned by the others
     cosign              the witness
+    account             both sides know that the other has accounted
 
-These are pure, but for the last three; `audit` comes next.
+These are pure, but for the last four; `audit` comes next.
 """
