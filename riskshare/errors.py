@@ -128,6 +128,7 @@ class AskRefused(RiskshareError):  # noqa: N818 - a refusal is an outcome of the
         "bad_signature": 401,
         "no_certificate": 401,
         "wrong_member": 403,
+        "log_stalled": 403,
         "purpose_not_allowed": 403,
         "unknown_epoch": 404,
         "batch_conflict": 409,

@@ -46,6 +46,7 @@ VERBS = {
     "sharing.publish",
     "sharing.subscribe",
     "sharing.importing",
+    "sharing.compare",
     "query.check",
     "query.ask",
     "query.answer",
@@ -53,6 +54,7 @@ VERBS = {
     "ledger.sequence",
     "ledger.finalize",
     "ledger.cosign",
+    "ledger.account",
     "ledger.audit",
 }
 OUTSIDE_OF_VERBS = {"store", "client", "server"}

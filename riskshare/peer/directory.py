@@ -7,7 +7,7 @@ peer, the file that the peer is set up with, or the database that it shares with
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from riskshare.errors import PeerError, RegistryError
@@ -37,6 +37,7 @@ class Directory:
         self._trust: Trust | None = None
         self._changed: list[Callable[[], None]] = []
         self._snapshots: Callable[[str], Mapping[str, bytes]] = lambda _: {}
+        self._stalled: frozenset[str] = frozenset()
         self.network = registry.network
 
     def connect(self, fetch: Fetch, trust: Trust, snapshots: Callable[[str], Mapping[str, bytes]]) -> None:
@@ -44,6 +45,10 @@ class Directory:
         self._fetch = fetch
         self._trust = trust
         self._snapshots = snapshots
+
+    def judge_logs(self, stalled: Iterable[str]) -> None:
+        """Take the members whose logs have stalled: they are not answered until theirs grow again."""
+        self._stalled = frozenset(stalled)
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back after each new version."""
@@ -73,6 +78,7 @@ class Directory:
             good_standing=found.in_good_standing and found.has_role("querier"),
             keys=[term.public for term in found.identity_in_force(now)],
             purposes=frozenset(found.purposes),
+            log_stalled=member in self._stalled,
         )
 
     def limits(self, member: str) -> Limits:

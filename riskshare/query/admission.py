@@ -4,7 +4,8 @@
    the clock says; with another digest it is refused (409). Looking that up is the verb's part (`answer`).
 2. Network, owner, count and Merkle root are right (400); the TLS identity is the querier (403). The root of an ask that
    step 8 or 9 refuses in any case is not looked at: nobody has elements hashed that he may not have evaluated.
-3. The owner's registry is in force and as new as the ask's (412); by it, the querier is in good standing (403).
+3. The owner's registry is in force and as new as the ask's (412); by it, the querier is in good standing (403). The
+   querier goes on publishing its log (403 `log_stalled`, see `ledger.growth`): who does not account is not answered.
 4. The signature holds (401).
 5. The clock is within 60 seconds (412).
 6. The epoch is served (404; unknown and ungranted look alike).
@@ -36,13 +37,15 @@ from riskshare.statement import signed_bytes
 class Asker:
     """What the owner's current registry says of the member at the other end of the TLS connection.
 
-    `keys` are the 32-byte identity keys that may sign now; `purposes` those it may name.
+    `keys` are the 32-byte identity keys that may sign now; `purposes` those it may name. `log_stalled` says that its
+    log has not grown for too long since it was answered: this the owner sees for itself.
     """
 
     name: str
     good_standing: bool
     keys: Sequence[bytes]
     purposes: frozenset[str]
+    log_stalled: bool = False
 
 
 def check_form(ask: Ask, message: AskMessage, *, network: str, owner: str, asker: str) -> None:
@@ -88,9 +91,14 @@ def check_registry(ask: Ask, version: int, *, expired: bool) -> None:
 
 
 def check_member(asker: Asker | None) -> Asker:
-    """Step 3: good standing. Raises AskRefused `wrong_member`."""
+    """Step 3: good standing, and a log that grows. Raises AskRefused `wrong_member`, `log_stalled`."""
     if asker is None or not asker.good_standing:
         raise AskRefused("wrong_member", "The querier is not a member in good standing by this owner's registry.")
+    if asker.log_stalled:
+        raise AskRefused(
+            "log_stalled",
+            "The querier's log has not grown since it was answered. Publish it again; answers follow at once.",
+        )
     return asker
 
 

@@ -19,6 +19,9 @@ from riskshare.names import check_category, check_keyset_name, check_member_name
 from riskshare.sharing.fields import Fields, malformed, reading, whole_milliseconds
 from riskshare.statement import Statement
 
+OPEN = "default"
+"""The keyset of the lists that are open to all members; every list under grants has one of its own."""
+
 KIND = "epoch"
 SUITE = "ristretto255-SHA512"
 """The one suite of version 1 (RFC 9497 4.1), in VOPRF mode."""

@@ -38,7 +38,7 @@ from riskshare.sharing import snapshot as snapshots
 from riskshare.sharing.announced import MOST_LISTS, Announced, refuse_time
 from riskshare.sharing.catalogue import CatalogueEntry, CatalogueStatement
 from riskshare.sharing.chain import Chain, Held
-from riskshare.sharing.epoch import EpochStatement
+from riskshare.sharing.epoch import OPEN, EpochStatement
 from riskshare.sharing.fields import Fields, malformed
 from riskshare.sharing.fraud import FraudProof, read_value
 from riskshare.sharing.history import Accepted, Gap, History, Outcome
@@ -254,6 +254,16 @@ class TrustedSnapshots:
             return Status.MISSING if list_name in self.gone(owner, now) else Status.UNLISTED
         found = self.epoch_in_use(owner, entry.keyset, now) if epoch is None else self.epoch(epoch)
         return Status.MISSING if found is None else self._status_in(list_name, found, now)
+
+    def open_statements(self) -> Iterator[tuple[EpochStatement | SnapshotStatement, Signed]]:
+        """Epoch and snapshot statements held of lists that are open to all: what members tell one another."""
+        for announced in self._owners.values():
+            yield from ((held.epoch, held.signed) for held in announced.epochs.values() if held.epoch.keyset == OPEN)
+        for chain in [chain for history in self._lists.values() for chain in history.chains.values()]:
+            epoch = self.epoch(chain.epoch)
+            if epoch is not None and epoch.keyset == OPEN:
+                statements = {held.digest: held for held in (chain.tip, chain.served) if held is not None}
+                yield from ((held.snapshot, held.signed) for held in statements.values())
 
     def serving(self, list_name: str, epoch: bytes) -> Held | None:
         """The snapshot to look things up in: the newest whose segments have all been accepted."""

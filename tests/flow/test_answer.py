@@ -128,6 +128,7 @@ WRONGS = [
     ("registry_mismatch", {"registry": 8}),
     ("expired", {}),
     ("standing", {}),
+    ("log_stalled", {}),
     ("bad_signature", {}),
     ("clock_off", {}),
     ("unknown_epoch", {"epoch": b"?" * 32}),
@@ -155,8 +156,8 @@ def spoilt(owner, wrongs):
         changes["asked_at"] = owner.clock.wall.replace(year=2025)
     if "expired" in wrongs:
         owner.registry.has_expired = True
-    if "standing" in wrongs:
-        owner.registry.admit("icbc", good_standing=False)
+    if wrongs & {"standing", "log_stalled"}:
+        owner.registry.admit("icbc", good_standing="standing" not in wrongs, log_stalled="log_stalled" in wrongs)
     if "quota_exhausted" in wrongs:
         owner.registry.quotas["icbc"] = Limits(10**6, 1)
     ask = replace(make_ask(owner, elements), **changes)
@@ -281,7 +282,7 @@ async def test_a_member_has_no_more_hashed_in_vain_than_its_quota_lets_it_have_e
     assert cheap or 0 < owner.quotas._buckets["icbc"].tokens + 100 <= 100
     owner.clock.wait(1)
     elements = elements_of(owner, 2)
-    if wrong not in {"expired", "standing"}:
+    if wrong not in {"expired", "standing", "log_stalled"}:
         await answered(owner, ask_body(make_ask(owner, elements), elements))
 
 
@@ -403,8 +404,19 @@ async def test_the_same_bytes_get_the_same_answer_and_are_paid_and_evaluated_onc
         lambda owner: owner.registry.quotas.update(icbc=Limits(0, 0)),
         lambda owner: setattr(owner.registry, "has_expired", True),
         lambda owner: owner.registry.admit("icbc", purposes=frozenset()),
+        lambda owner: owner.registry.admit("icbc", log_stalled=True),
     ],
-    ids=["late", "early", "suspended", "key gone", "epoch ended", "quota spent", "registry expired", "purpose gone"],
+    ids=[
+        "late",
+        "early",
+        "suspended",
+        "key gone",
+        "epoch ended",
+        "quota spent",
+        "registry expired",
+        "purpose gone",
+        "log stalled",
+    ],
 )
 async def test_a_known_batch_is_answered_whatever_has_changed_since(owner, spoil):
     elements = elements_of(owner, 2)

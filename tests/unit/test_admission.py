@@ -103,6 +103,11 @@ def test_members():
     refusal("wrong_member", 403, check_member, replace(ASKER, good_standing=False))
 
 
+def test_a_member_whose_log_stands_still():
+    refusal("log_stalled", 403, check_member, replace(ASKER, log_stalled=True))
+    refusal("wrong_member", 403, check_member, replace(ASKER, good_standing=False, log_stalled=True))
+
+
 def test_signatures():
     other = SigningKey(bytes(32))
     check_signature(MESSAGE, NETWORK, ASKER)

@@ -1,0 +1,220 @@
+"""Comparing what members hold of one another: two versions of one statement, two histories of one log.
+
+A member that shows different things to different members is found when those compare. Each tells the others the
+digests of the statements and the checkpoints that it holds (`held_page`); where a digest differs from ours, the
+statement itself is fetched, and both together are a fraud proof. Two checkpoints of one log agree if the log's own
+tiles lead from the smaller to the larger; where they lead elsewhere, they are the proof (`ledger.histories`). A log
+that gives no tiles for what it signed, time after time, is suspect, and both checkpoints are kept.
+
+What another member claims convicts nobody: only what the accused signed does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+from riskshare.errors import EncodingError, LedgerError, PeerError, SnapshotError
+from riskshare.ledger.checkpoint import SignedCheckpoint, member_of
+from riskshare.ledger.histories import TwoHistories, bare, find_histories, history_tiles
+from riskshare.ledger.note import VerifierKey
+from riskshare.ledger.tile import Tile, TileReader
+from riskshare.sharing import epoch as epochs
+from riskshare.sharing import snapshot as snapshots
+from riskshare.sharing.epoch import EpochStatement
+from riskshare.sharing.fraud import FraudProof, read_value
+from riskshare.sharing.held_page import HeldStatement, read_held
+from riskshare.sharing.kept import FraudProofRow
+from riskshare.sharing.signed import Keys, read_signed
+
+MOST_DIFFERENCES: Final = 16
+"""Statements that are fetched from one member in one round, at most."""
+
+MOST_PROOFS: Final = 256
+"""Pairs of checkpoints that are held against each other in one round, at most: each costs a few tiles."""
+
+MOST_REMEMBERED: Final = 4096
+"""Pairs of checkpoints of which it is remembered that they agree, or how often a log failed to show it."""
+
+PATIENCE: Final = 3
+"""So many rounds a log may fail to give the tiles between two of its checkpoints, before it is suspect."""
+
+
+class Others(Protocol):
+    """The other members' peers. Raises PeerError."""
+
+    async def held(self, member: str) -> bytes:
+        """What the member holds of others: a `HeldPage`."""
+
+    async def held_statement(self, member: str, digest: bytes) -> bytes:
+        """A statement that it holds, in its wire form."""
+
+    async def tiles(self, member: str, places: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        """Tiles of the log of a member, this one included. Raises LedgerError: they are not to be had whole."""
+
+
+class Own(Protocol):
+    """What this member holds."""
+
+    def statements(self) -> Iterable[HeldStatement]:
+        """Statements of other owners, of open lists."""
+
+    async def checkpoints(self) -> Sequence[SignedCheckpoint]:
+        """Verified checkpoints of other members' logs, and the head of our own, bare. Raises StoreError."""
+
+
+class Evidence(Protocol):
+    """Where proofs are kept. Raises StoreError."""
+
+    async def add_fraud_proof(self, row: FraudProofRow) -> bool:
+        """Keep a proof; False if it is kept already."""
+
+
+class Watch(Protocol):
+    """Who is told."""
+
+    def convicted(self, row: FraudProofRow) -> None:
+        """New evidence is kept."""
+
+    def doubted(self, member: str, code: str, sentence: str) -> None:
+        """Something does not hold, and convicts nobody; `member` is who said or served it."""
+
+
+class Comparer:
+    """Compares on behalf of one member of `network`; `log_keys` gives all keys of a member's log that are believed."""
+
+    def __init__(
+        self,
+        *,
+        network: str,
+        keys: Keys,
+        log_keys: Callable[[str], Sequence[VerifierKey]],
+        others: Others,
+        own: Own,
+        evidence: Evidence,
+        watch: Watch,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._network = network
+        self._keys = keys
+        self._log_keys = log_keys
+        self._others = others
+        self._own = own
+        self._evidence = evidence
+        self._watch = watch
+        self._now = now
+        self._failures: dict[tuple[str, str], int] = {}
+        """Of pairs of checkpoints, how often their log failed to show that they agree; 0: they agree."""
+        self._left = MOST_PROOFS
+
+    async def compare(self, members: Iterable[str]) -> None:
+        """Compare with each of the members; one that cannot be reached, or talks nonsense, stops nothing.
+
+        Raises:
+            StoreError: evidence could not be read or kept.
+
+        """
+        self._left = MOST_PROOFS
+        for member in members:
+            try:
+                page = read_held(await self._others.held(member))
+            except PeerError:
+                continue
+            except EncodingError as error:
+                self._watch.doubted(member, "peer_garbage", error.message)
+                continue
+            await self._compare_statements(member, page.statements)
+            for signed in page.checkpoints:
+                await self.hold(member, signed)
+
+    # -- statements ------------------------------------------------------------------
+
+    async def _compare_statements(self, member: str, theirs: Mapping[bytes, bytes]) -> None:
+        differing = [mine for mine in self._own.statements() if theirs.get(mine.key, mine.digest) != mine.digest]
+        for mine in differing[:MOST_DIFFERENCES]:
+            try:
+                wire = await self._others.held_statement(member, theirs[mine.key])
+                await self._keep(self._fraud(mine, wire, theirs[mine.key]))
+            except PeerError as error:
+                self._watch.doubted(
+                    member, error.code, f"It holds another statement, and does not show it: {error.message}"
+                )
+            except SnapshotError as error:
+                self._watch.doubted(member, error.code, error.message)
+
+    def _fraud(self, mine: HeldStatement, wire: bytes, digest: bytes) -> FraudProofRow:
+        """The proof that both statements make. Raises SnapshotError if they make none."""
+        kind = mine.signed.statement.kind
+        limit = epochs.MAX_BYTES if kind == epochs.KIND else snapshots.MAX_BYTES
+        terms = self._keys(mine.owner)
+        received = self._now()
+        signed = read_signed(kind, self._network, wire, [term.public for term in terms], received=received, limit=limit)
+        value = read_value(signed.statement)
+        if (value.digest if isinstance(value, EpochStatement) else signed.digest) != digest:
+            raise SnapshotError("The statement shown is not the one whose digest was told.", code="no_proof")
+        proof = FraudProof(kind, mine.owner, mine.signed, signed)
+        proof.verify(self._keys)
+        return FraudProofRow(kind, mine.owner, proof.about, proof.evidence(), received)
+
+    # -- checkpoints -----------------------------------------------------------------
+
+    async def hold(self, told_by: str, theirs: SignedCheckpoint) -> None:
+        """Hold a checkpoint, told by a member, against those that we hold of that log.
+
+        Raises:
+            StoreError: ours could not be read, or evidence not kept.
+
+        """
+        name = member_of(theirs.checkpoint.origin, self._network)
+        keys = () if name is None else self._log_keys(name)
+        if name is None or not keys:
+            return  # one that we do not know, or not any more
+        try:
+            theirs = bare(theirs, keys)
+        except LedgerError as error:
+            self._watch.doubted(told_by, error.code, f"It tells a checkpoint of {name} that does not hold.")
+            return
+        for ours in await self._own.checkpoints():
+            if ours.checkpoint.origin == theirs.checkpoint.origin:
+                await self._hold_pair(name, ours, theirs)
+
+    async def _hold_pair(self, name: str, ours: SignedCheckpoint, theirs: SignedCheckpoint) -> None:
+        first, second = sorted((ours, theirs), key=lambda signed: signed.checkpoint.size)
+        pair = (first.note.text, second.note.text)
+        if pair[0] == pair[1] or self._failures.get(pair) == 0:
+            return
+        try:
+            found = await self._histories(name, first, second)
+        except PeerError:
+            return  # the log cannot be asked now
+        except LedgerError as error:
+            self._watch.doubted(name, error.code, f"Its log does not show that it only grew: {error.message}")
+            failures = self._remember(pair, self._failures.get(pair, 0) + 1)
+            found = TwoHistories(first, second)
+            if failures < PATIENCE:
+                return
+        if found is None:
+            self._remember(pair, 0)
+            return
+        await self._keep(FraudProofRow(found.kind, name, found.about, found.to_bytes(), self._now()))
+
+    async def _histories(self, name: str, first: SignedCheckpoint, second: SignedCheckpoint) -> TwoHistories | None:
+        """Two histories of a log, or None. Raises PeerError, LedgerError: it does not show which."""
+        tiles: Mapping[Tile, bytes] = {}
+        if first.checkpoint.size != second.checkpoint.size:
+            if self._left == 0:
+                raise PeerError(name, "Enough has been compared in this round.")
+            self._left -= 1
+            tiles = await self._others.tiles(name, history_tiles(first, second))
+        return find_histories(first, second, TileReader(tiles).read)
+
+    def _remember(self, pair: tuple[str, str], failures: int) -> int:
+        self._failures[pair] = failures
+        while len(self._failures) > MOST_REMEMBERED:
+            del self._failures[next(iter(self._failures))]
+        return failures
+
+    async def _keep(self, row: FraudProofRow) -> None:
+        if await self._evidence.add_fraud_proof(row):
+            self._watch.convicted(row)
