@@ -100,7 +100,8 @@ class AccountRow:
 class FollowedRow:
     """What this member knows of another's log: the next entry to ask for, and its newest checkpoint verified.
 
-    `latest_size` is the size of the newest one seen, final or not, and `grown_at` when it last grew.
+    `latest_size` is the size of the newest one seen, final or not, and `grown_at` when it last grew; `waiting_since`
+    and `stalled_since` as in `growth`.
     """
 
     member: str
@@ -110,3 +111,15 @@ class FollowedRow:
     note: bytes = field(repr=False)
     latest_size: int
     grown_at: datetime
+    waiting_since: datetime | None = None
+    stalled_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitedRow:
+    """Something held since then of which `member` should have an entry."""
+
+    member: str
+    kind: str
+    source: bytes = field(repr=False)
+    since: datetime

@@ -276,6 +276,8 @@ class Ledger:
                 row.note,
                 row.latest_size,
                 row.grown_at,
+                row.waiting_since,
+                row.stalled_since,
             )
         return affected(status) == 1
 

@@ -173,17 +173,19 @@ where r.recorded_at >= $1 and r.recorded_at < $2
 group by r.counterparty
 
 -- name: followed
-select member, next_index, size, root, note, latest_size, grown_at from ledger_followed where member = $1
+select * from ledger_followed where member = $1
 
 -- name: all_followed
-select member, next_index, size, root, note, latest_size, grown_at from ledger_followed order by member
+select * from ledger_followed order by member
 
 -- name: follow
 -- What is known of a log never goes back.
-insert into ledger_followed (member, next_index, size, root, note, latest_size, grown_at)
-values ($1, $2, $3, $4, $5, $6, $7)
+insert into ledger_followed
+    (member, next_index, size, root, note, latest_size, grown_at, waiting_since, stalled_since)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 on conflict (member) do update
 set next_index = excluded.next_index, size = excluded.size, root = excluded.root, note = excluded.note,
-    latest_size = excluded.latest_size, grown_at = excluded.grown_at
+    latest_size = excluded.latest_size, grown_at = excluded.grown_at,
+    waiting_since = excluded.waiting_since, stalled_since = excluded.stalled_since
 where excluded.size >= ledger_followed.size and excluded.next_index >= ledger_followed.next_index
   and excluded.latest_size >= ledger_followed.latest_size

@@ -381,5 +381,25 @@ create table ledger_followed (
     root bytea not null check (length(root) = 32),
     note bytea not null,
     latest_size bigint not null check (latest_size >= 0),
-    grown_at timestamptz not null
+    grown_at timestamptz not null,
+    -- Since when a receipt of ours waits for that log to grow, and since when that has lasted too long.
+    waiting_since timestamptz,
+    stalled_since timestamptz
+);
+
+-- What counterparties have not accounted for in time: few, or the members concerned are told. `asked` counts how
+-- often it was asked for.
+create table ledger_awaited (
+    member text not null,
+    kind text not null,
+    source bytea not null,
+    since timestamptz not null,
+    asked integer not null default 0,
+    primary key (member, kind, source)
+);
+
+-- Receipts kept before `upto` are accounted for, or awaited. At most one row.
+create table ledger_awaited_upto (
+    one boolean primary key default true check (one),
+    upto timestamptz not null
 );
