@@ -176,6 +176,18 @@ class ListsResponse(Model):
     lists: tuple[ListModel, ...]
 
 
+class LogModel(Model):
+    """What this peer knows of another member's log."""
+
+    size: int = Field(0, description="Entries in the newest checkpoint that it signed.")
+    final_size: int = Field(0, description="Entries in the newest one that a quorum cosigned, as verified here.")
+    grown_at: Time | None = Field(None, description="When it was last seen to grow.")
+    stalled: bool = Field(
+        default=False, description="It has not grown after it was answered: it is answered no more until it does."
+    )
+    missing: int = Field(0, description="What it should have accounted for by now and has not.")
+
+
 class MemberModel(Model):
     """A member of the network."""
 
@@ -184,6 +196,7 @@ class MemberModel(Model):
     kind: str
     roles: tuple[str, ...]
     standing: Literal["good", "suspended"]
+    log: LogModel | None = Field(None, description="Of this member itself, and of members not followed yet: none.")
 
 
 class MembersResponse(Model):

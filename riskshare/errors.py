@@ -184,8 +184,8 @@ class LedgerError(TrustError):
     """A part of a member's log that does not hold: whoever made or serves it is to blame.
 
     Codes: `bad_signature`, `duplicate_signature`, `unknown_log`, `not_final`, `wrong_inclusion`,
-    `wrong_consistency`, `wrong_tile`, `wrong_bundle`, `wrong_tree`, `wrong_entry`, `witness_garbage`, `no_proof`;
-    of our own log: `log_damaged`, `ledger_behind`, `ledger_forked`.
+    `wrong_consistency`, `wrong_tile`, `wrong_bundle`, `wrong_tree`, `wrong_entry`, `witness_garbage`, `no_proof`,
+    `rollback`, `two_histories`; of our own log: `log_damaged`, `ledger_behind`, `ledger_forked`.
     """
 
     code = "ledger"

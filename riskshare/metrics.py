@@ -109,6 +109,7 @@ class Metrics:
         self._owner()
         self._lists()
         self._ledger()
+        self._accounting()
         self._peer()
 
     def render(self) -> bytes:
@@ -246,6 +247,17 @@ class Metrics:
         )
         self.fraud_proofs = self._gauge(
             "fraud_proofs", "Evidence kept that a member contradicted itself, by member and kind.", "member", "kind"
+        )
+
+    def _accounting(self) -> None:
+        self.ledger_missing = self._gauge(
+            "ledger_missing", "Receipts and statements that a member has not accounted for in time.", "member"
+        )
+        self.ledger_stalled = self._gauge(
+            "ledger_stalled", "1 if a member is not answered because its log does not grow.", "member"
+        )
+        self.ledger_doubts = self._counter(
+            "ledger_doubts", "What did not hold of a member's log or of what it told, by code.", "member", "code"
         )
 
     def _peer(self) -> None:

@@ -100,6 +100,8 @@ def test_what_must_not_pass_unseen_has_a_rule():
         "riskshare_registry_days_left < 7",
         "riskshare_ask_failures_total",
         "riskshare_unanswered_asks",
+        "riskshare_ledger_missing > 0",
+        "riskshare_ledger_stalled > 0",
         'verdict="incomplete"',
         "histogram_quantile(0.99",
         "riskshare_ledger_halted > 0",

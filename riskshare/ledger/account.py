@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -35,7 +36,10 @@ MOST_PAGES: Final = 32
 MOST_LOOKUPS: Final = 16
 """Missing entries of one member that are asked for in one round."""
 
-LOOKUP_EVERY: Final = timedelta(seconds=60)
+ROUND_SECONDS: Final = 30.0
+"""Most time for one member in one round."""
+
+LOOKUP_EVERY: Final = timedelta(seconds=20)
 
 Place = tuple[str, bytes]
 """Kind and source of an entry."""
@@ -144,10 +148,15 @@ class Accountant:
             StoreError: what is known could not be read or kept.
 
         """
-        outcomes = await asyncio.gather(*map(self._account, members), return_exceptions=True)
+        outcomes = await asyncio.gather(*map(self._account_within, members), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+
+    async def _account_within(self, member: str) -> None:
+        with suppress(TimeoutError):  # the next round goes on where this one ended
+            async with asyncio.timeout(ROUND_SECONDS):
+                await self._account(member)
 
     async def _account(self, member: str) -> None:
         followed = await self._kept.followed(member)
@@ -233,23 +242,21 @@ class Accountant:
         rows = page.rows[:MAX_ROWS]
         ours = await self._kept.statements(member, [(row.entry.kind, row.entry.source) for row in rows]) if rows else {}
         held: list[AccountRow] = []
+        false: list[Row] = []
         for row in rows:
             # Without a copy of ours there is nothing to hold it against: it is asked for when we have one.
             statement = ours.get((row.entry.kind, row.entry.source))
-            if statement is not None and self._holds(member, row, statement, checkpoint):
-                held.append(self._account_row(row, checkpoint))
+            if statement is not None:
+                try:
+                    verify_row(row, statement, checkpoint)
+                    held.append(self._account_row(row, checkpoint))
+                except LedgerError:
+                    false.append(row)
         if held:
             await self._kept.account(member, held)
+        if false:
+            self._watch.doubted(member, "wrong_inclusion", _named(false))
         return checkpoint
-
-    def _holds(self, member: str, row: Row, statement: bytes, checkpoint: Checkpoint) -> bool:
-        try:
-            verify_row(row, statement, checkpoint)
-        except LedgerError as error:
-            sentence = f"Entry {row.entry.index} of its log is not that of the {row.entry.kind} that it names."
-            self._watch.doubted(member, error.code, sentence)
-            return False
-        return True
 
     def _account_row(self, row: Row, checkpoint: Checkpoint) -> AccountRow:
         entry = row.entry
@@ -262,3 +269,10 @@ class Accountant:
         if checkpoint.size == followed.size:
             note = followed.note or note
         return replace(followed, next_index=next_index, size=checkpoint.size, root=checkpoint.root, note=note)
+
+
+def _named(false: Sequence[Row]) -> str:
+    """What is said of the rows of a page that do not hold: the first by name, so that a liar fills no log."""
+    first = false[0].entry
+    more = f", nor are {len(false) - 1} more of that page" if len(false) > 1 else ""
+    return f"Entry {first.index} of its log is not that of the {first.kind} that it names{more}."

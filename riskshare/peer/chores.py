@@ -4,6 +4,9 @@ publish     bring this member's lists to date (one process of the member at a ti
 lead        wait for the lock of the one process that publishes and grows the log, and do so while it holds
 sequence    make what is kept part of this member's log (in the process that leads)
 finalize    have its newest checkpoint cosigned by the other members (in the process that leads)
+account     see that the others account for what concerns us (in the process that leads)
+compare     compare with the others what each holds of everybody (in the process that leads)
+judge       look which members' logs have stalled, so that they are not answered
 load        take up what was published, by this process or another
 subscribe   follow the others' lists
 usage       sum up what members had evaluated, by all processes of this one

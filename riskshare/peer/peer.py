@@ -26,6 +26,7 @@ from riskshare.governance import HISTORY, load_registry
 from riskshare.logs import get_log
 from riskshare.membership import oprf
 from riskshare.metrics import Metrics
+from riskshare.peer.accounting import Accounting
 from riskshare.peer.adapters import PeerPublications, ReceiptPages, Registries
 from riskshare.peer.chores import Chore, Chores
 from riskshare.peer.directory import Directory
@@ -155,6 +156,8 @@ class Peer:
         self.querier = querier_half(self.shared, self.owner)
         self._stack.push_async_callback(self.querier.commits.close)
         self._stack.push_async_callback(self.querier.asker.close)
+        self._accounting = Accounting(self.shared, self.owner, self.querier, logs, self._chores)
+        self._stack.push_async_callback(self._accounting.client.close)
 
         async def fetch(name: str, version: int | None) -> bytes | None:
             if version is not None:
@@ -199,6 +202,7 @@ class Peer:
             receipts=ReceiptPages(shared.store.records),
             log=shared.store.ledger,
             witness=witness_of(shared),
+            accounting=self._accounting.shown,
             metrics=shared.metrics,
             now=now,
         )
@@ -207,6 +211,7 @@ class Peer:
             checking=self.querier.checker,
             lists=Lists(shared, self.owner, self.querier),
             kept=shared.store.records,
+            logs=self._accounting,
             registries=registries,
             keys=ApiKeys(self.config.api_keys, now),
             idempotency=Idempotency(shared.store.idempotency, member.keys.data, secrets.token_bytes),
@@ -260,6 +265,7 @@ class Peer:
             Chore("settle", querier.asker.settle, SETTLE_SECONDS),
             Chore("resend", self._recovery.resend, RESEND_SECONDS),
             Chore("adopt", self._recovery.adopt, ADOPT_SECONDS),
+            Chore("judge", self._accounting.judge, GAUGES_SECONDS),
             Chore("tidy", self._tidy, TIDY_SECONDS),
             Chore("sweep", querier.mirror.sweep, TIDY_SECONDS),
             Chore("gauges", self._gauges, GAUGES_SECONDS),
@@ -305,6 +311,7 @@ class Peer:
         async with asyncio.TaskGroup() as group:
             group.create_task(publish.run())
             group.create_task(self._ledger.lead())
+            group.create_task(self._accounting.lead())
 
     async def _poll_registry(self) -> None:
         """Look for a newer registry: in the database, in the local file, at the others."""
@@ -368,8 +375,7 @@ class Peer:
         metrics.cached_tokens.set(len(self.querier.cache))
         metrics.unanswered.set(await self.shared.store.records.count_unanswered())
         await self._ledger.gauges(moment)
-        for (accused, kind), count in (await self.shared.store.trust.count_fraud_proofs()).items():
-            metrics.fraud_proofs.labels(accused, kind).set(count)
+        await self._accounting.gauges()
         mirror = self.querier.mirror
         trusted = mirror.trusted
         for gauge in (metrics.list_refused, metrics.list_current, metrics.list_age, metrics.list_expires):

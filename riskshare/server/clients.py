@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -24,7 +24,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from riskshare.api_models import MAX_CHECKS, CheckRequest, ListModel, ListsResponse
+from riskshare.api_models import MAX_CHECKS, CheckRequest, ListModel, ListsResponse, LogModel
 from riskshare.errors import IdempotencyError, IdentifierError, InputError, RiskshareError
 from riskshare.ledger.receipt import KeptReceipt
 from riskshare.ledger.sealed import SealedCheck
@@ -74,6 +74,13 @@ class Kept(Protocol):
         """The sealed record of a check."""
 
 
+class Logs(Protocol):
+    """What this peer knows of the other members' logs."""
+
+    async def logs(self) -> Mapping[str, LogModel]:
+        """By member. Raises StoreError."""
+
+
 class Registries(Protocol):
     """The registry in force."""
 
@@ -99,6 +106,7 @@ class _Clients:
         checking: Checking,
         lists: Lists,
         kept: Kept,
+        logs: Logs,
         registries: Registries,
         keys: ApiKeys,
         idempotency: Idempotency,
@@ -109,6 +117,7 @@ class _Clients:
         self._checking = checking
         self._lists = lists
         self._kept = kept
+        self._logs = logs
         self._registries = registries
         self._keys = keys
         self._idempotency = idempotency
@@ -213,7 +222,7 @@ class _Clients:
 
     async def members(self, request: web.Request) -> web.Response:
         self._keys.allow(request, "check", "publish", "audit", "admin")
-        return _model(shown.members(self._registries.current()))
+        return _model(shown.members(self._registries.current(), await self._logs.logs()))
 
     async def receipt(self, request: web.Request) -> web.Response:
         self._keys.allow(request, "check", "audit")
@@ -293,6 +302,7 @@ def clients_application(
     checking: Checking,
     lists: Lists,
     kept: Kept,
+    logs: Logs,
     registries: Registries,
     keys: ApiKeys,
     idempotency: Idempotency,
@@ -305,6 +315,7 @@ def clients_application(
         checking=checking,
         lists=lists,
         kept=kept,
+        logs=logs,
         registries=registries,
         keys=keys,
         idempotency=idempotency,

@@ -44,6 +44,8 @@ from riskshare.query.message import (
 )
 from riskshare.query.quota import PAGES, Allowance
 from riskshare.query.receipt_page import MAX_PAGE, write_page
+from riskshare.server.accounting import QUIET as QUIET_ACCOUNTING
+from riskshare.server.accounting import Accounting, accounting_routes
 from riskshare.server.gate import Gate, Registries
 from riskshare.server.ledger import PUBLIC, Log, Witnessing, ledger_routes
 from riskshare.server.observing import Observer
@@ -293,6 +295,7 @@ def peers_application(
     receipts: Receipts,
     log: Log,
     witness: Witnessing,
+    accounting: Accounting,
     metrics: Metrics,
     now: Callable[[], datetime],
 ) -> web.Application:
@@ -307,7 +310,7 @@ def peers_application(
         registries=registries,
         metrics=metrics,
     )
-    quiet = frozenset({EVALUATE, LISTS, SNAPSHOT, REGISTRY})
+    quiet = frozenset({EVALUATE, LISTS, SNAPSHOT, REGISTRY}) | QUIET_ACCOUNTING
     observer = Observer("peers", metrics, quiet=quiet, public=PUBLIC)
     app = web.Application(middlewares=[observer.middleware()], client_max_size=MAX_ASK_BYTES)
     app.on_shutdown.append(peers.closing)
@@ -322,6 +325,7 @@ def peers_application(
             web.get(RECEIPTS, peers.receipts),
             web.get(REGISTRY.replace("{version}", "{version:latest|[1-9][0-9]{0,14}}"), peers.registry),
             *ledger_routes(log, witness, gate, now),
+            *accounting_routes(accounting, gate),
         ]
     )
     return app

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from riskshare.api_models import (
     CheckModel,
     CheckResponse,
     HitModel,
+    LogModel,
     MemberModel,
     MembersResponse,
     OwnerModel,
@@ -55,8 +57,8 @@ def _hit(hit: Hit) -> HitModel:
     )
 
 
-def members(registry: Registry) -> MembersResponse:
-    """The members of a registry."""
+def members(registry: Registry, logs: Mapping[str, LogModel]) -> MembersResponse:
+    """The members of a registry, with what is known of their logs."""
     return MembersResponse(
         network=registry.network,
         registry_version=registry.version,
@@ -68,6 +70,7 @@ def members(registry: Registry) -> MembersResponse:
                 kind=member.kind,
                 roles=tuple(sorted(member.roles)),
                 standing=member.standing,
+                log=logs.get(member.name),
             )
             for member in registry.members.values()
         ),

@@ -11,6 +11,7 @@ What another member claims convicts nobody: only what the accused signed does.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
@@ -24,7 +25,7 @@ from riskshare.sharing import epoch as epochs
 from riskshare.sharing import snapshot as snapshots
 from riskshare.sharing.epoch import EpochStatement
 from riskshare.sharing.fraud import FraudProof, read_value
-from riskshare.sharing.held_page import HeldStatement, read_held
+from riskshare.sharing.held_page import HeldPage, HeldStatement, read_held
 from riskshare.sharing.kept import FraudProofRow
 from riskshare.sharing.signed import Keys, read_signed
 
@@ -39,6 +40,12 @@ MOST_REMEMBERED: Final = 4096
 
 PATIENCE: Final = 3
 """So many rounds a log may fail to give the tiles between two of its checkpoints, before it is suspect."""
+
+
+AT_ONCE: Final = 8
+"""Members that are asked at once what they hold: of two that are slow, none waits for the other."""
+
+NOTHING: Final = HeldPage({}, ())
 
 
 class Others(Protocol):
@@ -116,17 +123,22 @@ class Comparer:
 
         """
         self._left = MOST_PROOFS
-        for member in members:
-            try:
-                page = read_held(await self._others.held(member))
-            except PeerError:
-                continue
-            except EncodingError as error:
-                self._watch.doubted(member, "peer_garbage", error.message)
-                continue
-            await self._compare_statements(member, page.statements)
-            for signed in page.checkpoints:
-                await self.hold(member, signed)
+        for some in _parts(list(members)):
+            pages = await asyncio.gather(*map(self._page, some))
+            for member, page in zip(some, pages, strict=True):
+                await self._compare_statements(member, page.statements)
+                for signed in page.checkpoints:
+                    await self.hold(member, signed)
+
+    async def _page(self, member: str) -> HeldPage:
+        """What a member holds; nothing, if that is not to be had."""
+        try:
+            return read_held(await self._others.held(member))
+        except PeerError:
+            return NOTHING
+        except EncodingError as error:
+            self._watch.doubted(member, "peer_garbage", error.message)
+            return NOTHING
 
     # -- statements ------------------------------------------------------------------
 
@@ -218,3 +230,7 @@ class Comparer:
     async def _keep(self, row: FraudProofRow) -> None:
         if await self._evidence.add_fraud_proof(row):
             self._watch.convicted(row)
+
+
+def _parts(members: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (members[start : start + AT_ONCE] for start in range(0, len(members), AT_ONCE))

@@ -302,6 +302,11 @@ class Published:
             return None
         return newest_statement(self._network, found).wire()
 
+    def tells(self, kind: str, about: str, reader: str) -> bool:
+        """Whether `reader` may know of a snapshot of the list `about` (local name), or of an epoch of that keyset."""
+        lists = (row for row in self._rows.values() if about == (row.name if kind == "snapshot" else row.keyset))
+        return any(self._readable(row, reader) for row in lists)
+
     def snapshot(self, name: str, epoch: bytes, reader: str) -> tuple[bytes, bytes] | None:
         """Digest and wire form of the newest snapshot of a list."""
         found = self._lists.get((name, epoch))

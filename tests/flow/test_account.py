@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from riskshare.errors import PeerDown, RegistryError, StoreError
+from riskshare.ledger import account
 from riskshare.ledger.account import GRACE, LOOKUP_EVERY, MOST_PAGES, Accountant
 from riskshare.ledger.entry_page import EntryPage
 from riskshare.ledger.growth import STALL
@@ -30,7 +32,7 @@ class World:
         self.rows, self.kept, self.order = None, {}, []
         self.ours = {(kind(index), source(index)): statement(index) for index in range(1000)}
         self.lost, self.receipt_at, self.offered = [], None, 0
-        self.doubts, self.doubted_notes, self.stalls = [], [], []
+        self.doubts, self.sentences, self.doubted_notes, self.stalls = [], [], [], []
         self.policy_error = None
         self.accountant = Accountant(
             logs=self,
@@ -106,6 +108,7 @@ class World:
     def doubted(self, _member, code, sentence):
         assert sentence.endswith(".")
         self.doubts.append(code)
+        self.sentences.append(sentence)
 
     def stalled(self, _member, since):
         self.stalls.append(since)
@@ -191,6 +194,15 @@ async def test_a_false_row_is_named_and_the_others_are_kept(world, what):
     assert sorted(world.kept) == [index for index in range(13) if index != 5]
 
 
+async def test_a_page_of_lies_is_named_once(world):
+    world.ours = dict.fromkeys(world.ours, b"what we hold")
+    await world.account_for()
+    assert world.doubts == ["wrong_inclusion"]
+    assert world.sentences == [
+        "Entry 0 of its log is not that of the receipt that it names, nor are 12 more of that page."
+    ]
+
+
 async def test_another_statement_than_ours_is_named(world):
     world.ours[kind(5), source(5)] = b"what we hold"
     await world.account_for()
@@ -240,6 +252,18 @@ async def test_one_member_that_is_down_keeps_nobody_waiting(world):
     await world.account_for()
     assert (world.doubts, world.kept) == ([], {})
     assert world.rows.growth.size == 0
+
+
+async def test_one_member_that_never_answers_keeps_nobody_waiting(world, monkeypatch):
+    monkeypatch.setattr(account, "ROUND_SECONDS", 0.05)
+
+    async def never(member, after, size):
+        await asyncio.Event().wait()
+
+    world.entries = never
+    await world.account_for()
+    assert world.rows.growth.size == 13
+    assert world.kept == {}
 
 
 # --- what is missing

@@ -276,3 +276,12 @@ async def test_an_own_list_is_missing_until_it_is_published(office):
     await office.publish()
     await published.load()
     assert published.own_missing() == frozenset()
+
+
+async def test_who_may_know_of_a_snapshot_or_an_epoch(office):
+    published = await office.desk.published()
+    assert published.tells("snapshot", "fraud", "icbc")
+    assert published.tells("epoch", "default", "icbc")
+    assert not published.tells("snapshot", "default", "icbc")
+    assert not published.tells("epoch", "fraud", "icbc")
+    assert not published.tells("snapshot", "jd/fraud", "icbc")

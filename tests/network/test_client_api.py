@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from riskshare.api_client import Client, question
-from riskshare.api_models import CheckResponse, ListModel, ProblemModel
+from riskshare.api_models import CheckResponse, ListModel, LogModel, ProblemModel
 from riskshare.errors import (
     AccessError,
     IdempotencyError,
@@ -355,6 +355,21 @@ async def test_lists_and_members(api: Till) -> None:
     assert (await get(api, "/v1/lists"))[1]["lists"][0]["issued_at"] == "2026-11-22T08:30:00.000Z"
     status, body = await get(api, "/v1/members", "publish")
     assert (status, [member["member"] for member in body["members"]]) == (200, ["icbc", "jd", "unionpay"])
+    assert [member["log"] for member in body["members"]] == [None, None, None]
+
+
+async def test_what_is_known_of_the_members_logs(api: Till) -> None:
+    api.kept.known = {"jd": LogModel(size=7, final_size=5, grown_at=NOW, missing=2), "unionpay": LogModel(stalled=True)}
+    logs = {member["member"]: member["log"] for member in (await get(api, "/v1/members"))[1]["members"]}
+    assert logs["icbc"] is None
+    assert logs["jd"] == {
+        "size": 7,
+        "final_size": 5,
+        "grown_at": "2026-11-22T08:30:00.000Z",
+        "stalled": False,
+        "missing": 2,
+    }
+    assert logs["unionpay"]["stalled"] is True
 
 
 async def test_receipts_and_checks_that_are_not_there(api: Till) -> None:

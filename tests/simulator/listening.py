@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from riskshare.client import LedgerClient, PeerClient
+from riskshare.client.accounting import AccountingClient
 from riskshare.ledger.receipt import KeptReceipt
 from riskshare.metrics import Metrics
 from riskshare.registry import Registry
@@ -113,6 +114,22 @@ class Shelf:
         return [item for item in self.receipts if item[0] > after][:limit]
 
 
+class Accounts:
+    """What an owner shows of its log and of what it holds: to icbc everything, to others little."""
+
+    async def entries(self, reader: str, after: int, size: int) -> bytes | None:
+        return f"entries of {reader} from {after}, {size} known".encode() if reader == "icbc" else None
+
+    async def entry(self, reader: str, source: bytes, size: int) -> bytes | None:
+        return f"entry of {reader}, {size} known".encode() if source == b"e" * 32 else None
+
+    async def held(self) -> bytes:
+        return b"held"
+
+    async def held_statement(self, digest: bytes) -> bytes | None:
+        return b"statement" if digest == b"e" * 32 else None
+
+
 @dataclass
 class Pair:
     """The querier icbc and the owner jd, each with its own view of one network."""
@@ -150,6 +167,11 @@ class Pair:
         """The client of somebody else."""
         certificate, key = member.write_tls(self.directory)
         return PeerClient(registries=view, certificate=certificate, key=key, now=now, metrics=Metrics())
+
+    def accounting_client(self, name: str = "icbc") -> AccountingClient:
+        """What a member reads jd's accounts with."""
+        certificate, key = self.network.members[name].write_tls(self.directory)
+        return AccountingClient(registries=self.view, certificate=certificate, key=key, now=now)
 
     def ledger_client(self, name: str = "icbc") -> LedgerClient:
         """What a member asks jd's log and witness with."""
@@ -190,6 +212,7 @@ async def serve_owner(
         receipts=pair.shelf,
         log=pair.log,
         witness=pair.witness or witness_of(pair.network, "jd", pair.owner_view, pair.memory, pair.desk),
+        accounting=Accounts(),
         metrics=pair.owner_metrics,
         now=now,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from uuid import UUID
 
 import aiohttp
 
-from riskshare.api_models import ListModel
+from riskshare.api_models import ListModel, LogModel
 from riskshare.config_sections import ApiKeySection, Scope
 from riskshare.errors import IdempotencyError, StoreError
 from riskshare.keys import ApiKey, new_api_key
@@ -112,6 +112,7 @@ class Kept:
     receipts: dict[bytes, KeptReceipt] = field(default_factory=dict)
     checks: dict[UUID, SealedCheck] = field(default_factory=dict)
     held: list[ListModel] = field(default_factory=list)
+    known: dict[str, LogModel] = field(default_factory=dict)
 
     async def receipt(self, digest: bytes) -> KeptReceipt | None:
         return self.receipts.get(digest)
@@ -121,6 +122,9 @@ class Kept:
 
     async def lists(self) -> Sequence[ListModel]:
         return self.held
+
+    async def logs(self) -> Mapping[str, LogModel]:
+        return self.known
 
 
 @dataclass
@@ -172,6 +176,7 @@ async def till(*, max_identifiers: int = 4) -> AsyncIterator[Till]:
         checking=checks,
         lists=kept,
         kept=kept,
+        logs=kept,
         registries=view,
         keys=ApiKeys(sections, lambda: time[0]),
         idempotency=Idempotency(replies, seed("data"), lambda size: seed("nonce", len(replies.rows))[:size]),

@@ -77,7 +77,7 @@ def test_refusals_travel_with_the_statuses_of_the_protocol():
         by_status.setdefault(status, set()).add(code)
     assert by_status == {
         400: {"malformed", "wrong_network", "wrong_owner", "wrong_root", "wrong_count", "bad_element"},
-401: {"bad_signature", "no_certificate"},
+        401: {"bad_signature", "no_certificate"},
         403: {"wrong_member", "log_stalled", "purpose_not_allowed"},
         404: {"unknown_epoch"},
         409: {"batch_conflict"},

@@ -80,6 +80,11 @@ select e.index, e.kind, e.source, p.salt, p.keyset
 from epochs p
 join ledger_entries e on e.kind = 'epoch' and e.source = p.digest
 where p.digest = $2
+union all
+select e.index, e.kind, e.source, p.end_salt, p.keyset
+from epochs p
+join ledger_entries e on e.kind = 'epoch' and e.source = sha256(p.end_statement)
+where sha256(p.end_statement) = $2
 limit 1
 
 -- name: stalled
