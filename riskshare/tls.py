@@ -29,6 +29,36 @@ def peer_client_context(certificate: Path, key: Path, anchors: Iterable[bytes]) 
     return _prepared(context, certificate, key, anchors)
 
 
+def reading_context(anchors: Iterable[bytes]) -> ssl.SSLContext:
+    """Make the context for reading what members serve to anybody; `anchors` are certificates (DER) of members.
+
+    It shows no certificate of its own. Raises ConfigError: an anchor is no certificate, or there is none.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        context.load_verify_locations(cadata=b"".join(dict.fromkeys(anchors)))
+    except (OSError, ValueError) as error:
+        raise ConfigError("The registry has no TLS certificate in force. Fetch a newer one.") from error
+    return context
+
+
+def authority_context(authorities: Path | None) -> ssl.SSLContext:
+    """Make the context for a server with a certificate of the system's authorities, or of those in a file (PEM).
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no certificate.
+
+    """
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{authorities} holds no certificates in PEM that can be read.") from error
+
+
 def peer_server_context(certificate: Path, key: Path, anchors: Iterable[bytes]) -> ssl.SSLContext:
     """Make the context of the peers' listener; `anchors` are the certificates (DER) of all members.
 

@@ -56,6 +56,7 @@ VERBS = {
     "ledger.cosign",
     "ledger.account",
     "ledger.audit",
+    "ledger.export",
 }
 OUTSIDE_OF_VERBS = {"store", "client", "server"}
 

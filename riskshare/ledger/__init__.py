@@ -19,10 +19,12 @@ querier alone). Each becomes an entry of its member's log, which the other membe
     policy              whose cosignatures make a checkpoint final
     tlog_proof          a proof in one file, for years later
     kept                what a store keeps of logs
-    sequence            growing this member's log
-    finalize            having it cosigned by the others
+
+These are pure. What acts:
+
+    sequence, finalize  growing the log, collecting cosignatures
     cosign              the witness
     account             both sides know that the other has accounted
-
-These are pure, but for the last four; `audit` comes next.
+    export              writing a log as plain files
+    audit               verifying a whole log from outside
 """

@@ -134,6 +134,12 @@ def _grows(old: int, new: int) -> None:
         raise ValueError("a log does not grow so")
 
 
+def stands_in(place: Tile | Bundle, size: int) -> bool:
+    """Whether a log of `size` entries has this very tile or bundle, as wide as this."""
+    level = place.level if isinstance(place, Tile) else 0
+    return place.width == min(WIDTH, (size >> HEIGHT * level) - place.index * WIDTH)
+
+
 def edge_tiles(size: int) -> tuple[Tile, ...]:
     """The partial tiles of a tree of `size` leaves, lowest level first: all that an append has to read."""
     found = []

@@ -1,0 +1,81 @@
+"""A log as plain files, laid out as on the wire: `checkpoint`, `tile/…`, `tile/entries/…`, and `policy` beside them.
+
+A file is written under another name first and then renamed: whoever reads it sees the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, final
+
+from riskshare.errors import DiskError
+
+TILES: Final = "tile"
+_NEW: Final = ".new"
+
+
+@final
+class LogFolder:
+    """The folder of one exported log. Every method raises DiskError if the disk or its rights do not allow it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def fetch(self, path: str, limit: int) -> bytes | None:
+        """The bytes of a file, cut behind `limit` + 1 of them; None if there is no such file."""
+        return self.read(path, limit)
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """As `fetch`."""
+        with self._guarded(path):
+            try:
+                with (self._folder / path).open("rb") as file:
+                    return file.read(limit + 1)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def parts(self) -> Iterator[str]:
+        """Paths of all files below `tile/`, also of those that do not belong there; in no order."""
+        with self._guarded(TILES):
+            for folder, _, names in os.walk(self._folder / TILES, onerror=_raise):
+                place = Path(folder).relative_to(self._folder)
+                yield from ((place / name).as_posix() for name in names)
+
+    def write(self, path: str, data: bytes) -> bool:
+        """Write a file, unless it has these very bytes. Tells whether it was written."""
+        if self.read(path, len(data)) == data:
+            return False
+        target = self._folder / path
+        with self._guarded(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside = target.with_name(target.name + _NEW)
+            beside.write_bytes(data)
+            beside.replace(target)
+        return True
+
+    def remove(self, path: str) -> None:
+        """Remove a file, and the folders that are empty then."""
+        target = self._folder / path
+        with self._guarded(path):
+            target.unlink(missing_ok=True)
+            while target.parent != self._folder and not any(target.parent.iterdir()):
+                target = target.parent
+                target.rmdir()
+
+    @contextmanager
+    def _guarded(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DiskError(
+                f"{self._folder / path} cannot be used: {error.strerror or 'input/output error'}. Check the disk, the"
+                " owner and the rights."
+            ) from error
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
