@@ -185,8 +185,8 @@ class LedgerError(TrustError):
 
     Codes: `bad_signature`, `duplicate_signature`, `unknown_log`, `not_final`, `wrong_inclusion`,
     `wrong_consistency`, `wrong_tile`, `wrong_bundle`, `wrong_tree`, `wrong_entry`, `witness_garbage`, `no_proof`,
-    `rollback`, `two_histories`, `missing_part`, `unexpected_part`, `malformed_checkpoint`, `another_export`; of our
-    own log: `log_damaged`, `ledger_behind`, `ledger_forked`.
+    `rollback`, `two_histories`, `missing_part`, `unexpected_part`, `malformed_checkpoint`, `another_export`,
+    `not_on_ledger`, `malformed_proof`; of our own log: `log_damaged`, `ledger_behind`, `ledger_forked`.
     """
 
     code = "ledger"

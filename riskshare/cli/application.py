@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from riskshare.cli import checks, epochs, lists, member, network, programs
+from riskshare.cli import checks, epochs, ledger, lists, member, network, programs
 from riskshare.cli.options import JSON
 from riskshare.errors import ConfigError, IdentifierError, InputError, RiskshareError
 
@@ -82,6 +82,7 @@ app.command("serve")(member.serve)
 app.add_typer(lists.app, name="list")
 app.add_typer(epochs.app, name="epoch")
 app.command("check")(checks.check)
+app.add_typer(ledger.app, name="ledger")
 app.command("demo")(programs.demo)
 app.command("bench")(programs.bench)
 app.command("version")(programs.version)

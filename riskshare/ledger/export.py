@@ -30,10 +30,10 @@ class Log(Protocol):
     """The member's own log. Every method raises StoreError."""
 
     async def tiles(self, places: Iterable[Tile]) -> Mapping[Tile, bytes]:
-        """The bytes of tiles, as wide as asked. Raises LedgerError if one is not there."""
+        """The bytes of tiles, as wide as asked; what is not there is left out."""
 
     async def bundles(self, places: Iterable[Bundle]) -> Mapping[Bundle, bytes]:
-        """The bytes of bundles, as wide as asked. Raises LedgerError if one is not there."""
+        """The bytes of bundles, as wide as asked; what is not there is left out."""
 
 
 class Folder(Protocol):
@@ -67,7 +67,8 @@ async def export(
     """Write the log of a checkpoint into a folder, as far as it is not there yet.
 
     Raises:
-        LedgerError: code `another_export`, the folder holds another log, or more of this one.
+        LedgerError: code `another_export`, the folder holds another log, or more of this one; code `missing_part`,
+            the member's own log is not whole.
         DiskError, StoreError: reading or writing failed; run it again.
 
     """
@@ -80,7 +81,13 @@ async def export(
         tiles = await log.tiles([place for place in batch if isinstance(place, Tile)])
         bundles = await log.bundles([place for place in batch if isinstance(place, Bundle)])
         for place in batch:
-            data = tiles[place] if isinstance(place, Tile) else bundles[place]
+            data = tiles.get(place) if isinstance(place, Tile) else bundles.get(place)
+            if data is None:
+                raise LedgerError(
+                    f"{place.path} is missing in the database, and a log of {size:,} entries has it. Restore the"
+                    " database, or this log cannot be verified by anybody.",
+                    code="missing_part",
+                )
             written += folder.write(place.path, data)
         files += len(batch)
         if progress:
