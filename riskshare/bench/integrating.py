@@ -8,7 +8,7 @@ import random
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,7 +120,7 @@ def _bare(count: int) -> float:
 
 
 async def _inclusion(store: Store) -> Figure:
-    """Proofs of entries drawn at random: tiles read from PostgreSQL, hashes made, and the proof held against the root."""
+    """Proofs of entries drawn at random: tiles read from PostgreSQL, hashes made, the proof held against the root."""
     draw = random.Random(20261122)  # noqa: S311 - which entries are proven is no secret
     leaves = await _grow_large(store, draw)
     head = await store.ledger.head()
@@ -147,7 +147,7 @@ async def _grow_large(store: Store, draw: random.Random) -> bytes:
     """A log of a million entries, grown by the store's own transaction; gives the entries, 32 bytes each."""
     key = SigningKey(secrets.token_bytes(32))
 
-    def make(held: Held, entries: list[bytes]) -> Written:
+    def make(held: Held, entries: Sequence[bytes]) -> Written:
         size = held.head.size if held.head else 0
         growth = Edge.read(size, held.tiles).append([leaf_hash(entry) for entry in entries])
         note = sign_checkpoint(Checkpoint(ORIGIN, growth.edge.size, growth.edge.root()), key)

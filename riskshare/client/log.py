@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from riskshare.client.reading import failure
-from riskshare.errors import InputError, PeerError, PeerGarbage, PeerRefused
+from riskshare.errors import InputError, PeerDown, PeerError, PeerGarbage, PeerRefused
 
 SECONDS: Final = 20.0
 """Longest that one request may take."""
@@ -80,6 +80,13 @@ class ServedLog:
                 if "Content-Encoding" in response.headers:
                     raise PeerGarbage(host, f"{host} encoded its answer, which nobody asked for.")
                 return await _read(response, limit)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise PeerDown(
+                host,
+                f"The TLS certificate of {host} is of nobody who is believed here. If it is a member, name the"
+                " network's registry with --registry; else name its authority with --cafile.",
+                code="tls_untrusted",
+            ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise failure(host, error) from error
 

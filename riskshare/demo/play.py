@@ -1,13 +1,10 @@
-"""Playing the demo: set up, publish, subscribe, ask, prove. What comes of it is one value, printed elsewhere."""
+"""Playing the demo: set up, publish, subscribe, ask, prove, account. What comes of it is one value, shown elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from riskshare.demo.accounting import Accounted, account
+from riskshare.demo.commands import command
 from riskshare.demo.scenario import BANK, LISTS, MEMBERS, Asked, DemoList, Scenario, make_scenario
 from riskshare.encoding import sha256
 from riskshare.errors import RiskshareError
@@ -73,10 +72,11 @@ class Outcome:
     batch: list[Told] = field(default_factory=list)
     batch_ms: float = 0.0
     seen: list[Seen] = field(default_factory=list)
+    accounted: Accounted | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether all was asked, all answers are as they must be, and the repeated question asked nobody."""
+        """Whether all was asked and answered as it must be, the repetition asked nobody, and the ledger holds."""
         told = [*self.single, *self.batch]
         again = self.again
         return (
@@ -86,6 +86,8 @@ class Outcome:
             and {owner["status"] for owner in again.answer["owners"]} == {"cached"}
             and all(each.passed for each in told)
             and all(each.same_at_both and each.signatures_hold for each in self.seen)
+            and self.accounted is not None
+            and self.accounted.passed
         )
 
 
@@ -120,8 +122,12 @@ def play(network: LoopbackNetwork, scenario: Scenario, say: Say) -> Outcome:
     if status != 200:
         raise RiskshareError(f"The batch was refused: {many.get('detail')}", code=many.get("code"))
     outcome.batch = [_told(asked, answer) for asked, answer in zip(scenario.batch, many["results"], strict=True)]
+    asked_until = time.monotonic()
     say("Reading what the owners received and kept")
     outcome.seen = asyncio.run(_seen(network, outcome.single[0].answer["receipts"]))
+    told = [*outcome.single, *outcome.batch]
+    receipts = dict.fromkeys(receipt for each in told for receipt in each.answer.get("receipts", ()))
+    outcome.accounted = account(network, list(receipts), asked_until, say)
     return outcome
 
 
@@ -149,23 +155,8 @@ def _import(member: LoopbackMember, each: DemoList, scenario: Scenario) -> dict[
         writer.writerow(["identifier", "level", "reason", "case"])
         for number, identifier in enumerate(scenario.entries[each.full_name]):
             writer.writerow([identifier.canonical, each.level, "generated_for_the_demo", f"demo-{number:05}"])
-    _command(member, "list", "create", each.name, "--category", each.category)
-    return _command(member, "list", "import", each.name, str(file))
-
-
-def _command(member: LoopbackMember, *arguments: str) -> dict[str, Any]:
-    environment = {**os.environ, "RISKSHARE_CONFIG": str(member.config_file)}
-    done = subprocess.run(  # noqa: S603 - ourselves, with arguments made here
-        [sys.executable, "-m", "riskshare", *arguments, "--json"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RiskshareError(f"riskshare {' '.join(arguments[:2])} failed: {done.stderr.strip()}", code="demo_failed")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    command(member, "list", "create", each.name, "--category", each.category)
+    return command(member, "list", "import", each.name, str(file))
 
 
 def _body(asked: Asked) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from riskshare.demo.accounting import Accounted
 from riskshare.demo.play import Outcome, Seen, Told
 from riskshare.demo.scenario import LISTS, MEMBERS
 
@@ -27,9 +28,11 @@ def show(outcome: Outcome, console: Console) -> None:
     console.rule("[bold]What an owner could see of the first question")
     for seen in outcome.seen:
         _show_seen(outcome, seen, console)
+    if outcome.accounted is not None:
+        _show_accounted(outcome.accounted, console)
     if outcome.passed:
         count = len(outcome.single) + len(outcome.batch) + 1
-        console.print(f"[bold green]All {count} answers were the expected ones, and every receipt holds.")
+        console.print(f"[bold green]All {count} answers were the expected ones; every receipt and the ledger hold.")
     else:
         console.print("[bold red]Something was not as expected; see above.")
 
@@ -115,6 +118,29 @@ def _show_seen(outcome: Outcome, seen: Seen, console: Console) -> None:
     console.print(Panel(body, title=_TITLES[seen.owner], title_align="left"))
 
 
+def _show_accounted(accounted: Accounted, console: Console) -> None:
+    console.rule("[bold]What nobody can deny, alter or hide any more")
+    body = Text(no_wrap=True, overflow="ellipsis")
+    body.append(accounted.checkpoint.rstrip("\n"), style="cyan")
+    console.print(Panel(body, title="The checkpoint of Harbour Bank's log, signed and cosigned", title_align="left"))
+    names = ", ".join(_TITLES[member] for member in accounted.cosigned_by)
+    console.print(
+        f"Cosigned by {names}; {accounted.needed} are needed. It was final {accounted.seconds:.1f} s after the last "
+        f"question. Every member has such a log: {', '.join(f'{size:,}' for size in accounted.logs.values())} entries."
+    )
+    console.print(
+        f"A stranger read the log from its URL and derived all {accounted.verified['size']:,} entries anew: it holds.\n"
+        f"The proof of receipt {accounted.receipt[:16]}…, entry {accounted.proof['index']:,}, was verified offline."
+    )
+    altered = accounted.altered
+    console.print(f"\n[bold]Then one bit of a copy was altered[/bold], byte {altered.place:,} of {altered.path}:")
+    if altered.named:
+        console.print(Text(f"  {altered.message}", style="bold red"))
+    else:
+        console.print("  IT WAS NOT FOUND, or not named.", style="bold white on red")
+    console.print()
+
+
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """The same for a program."""
     return {
@@ -148,6 +174,28 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             }
             for seen in outcome.seen
         ],
+        "ledger": _accounted_json(outcome.accounted) if outcome.accounted else None,
+    }
+
+
+def _accounted_json(accounted: Accounted) -> dict[str, Any]:
+    altered = accounted.altered
+    return {
+        "passed": accounted.passed,
+        "checkpoint": accounted.checkpoint,
+        "cosigned_by": list(accounted.cosigned_by),
+        "quorum": accounted.needed,
+        "final_after_seconds": round(accounted.seconds, 3),
+        "logs": accounted.logs,
+        "verified": accounted.verified,
+        "proof": accounted.proof,
+        "altered": {
+            "path": altered.path,
+            "byte": altered.place,
+            "entry": altered.entry,
+            "named": altered.named,
+            "error": {"code": altered.code, "message": altered.message},
+        },
     }
 
 

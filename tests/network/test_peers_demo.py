@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from riskshare.config import Config
+from riskshare.demo.accounting import Accounted, Altered
 from riskshare.demo.play import Outcome, Seen, _told
 from riskshare.demo.scenario import LISTS, MEMBERS, Asked, make_scenario
 from riskshare.demo.show import as_json
@@ -71,6 +72,20 @@ def assert_passed(found: dict[str, Any]) -> None:
         assert len(bytes.fromhex(seen["elements"])) == 32
         assert seen["ask"]["querier"] == "harbour-bank"
         assert seen["same_at_both"] is seen["signatures_hold"] is True
+    assert_accounted(found["ledger"])
+
+
+def assert_accounted(ledger: dict[str, Any]) -> None:
+    """Final, verified from outside, and an altered byte is named with its entry."""
+    assert ledger["passed"] is True
+    assert ledger["quorum"] == 3 <= len(ledger["cosigned_by"])
+    assert ledger["checkpoint"].startswith("riskshare/loopback/harbour-bank\n")
+    assert set(ledger["logs"]) == {member.name for member in MEMBERS}
+    assert ledger["verified"]["size"] > 200
+    assert ledger["proof"]["querier"] == "harbour-bank"
+    altered = ledger["altered"]
+    assert altered["error"]["code"] == "wrong_bundle"
+    assert f"Entry {altered['entry']} in {altered['path']}" in altered["error"]["message"]
 
 
 def assert_usable(folder: Path) -> None:
@@ -144,7 +159,50 @@ def good() -> Outcome:
     outcome.again = _told(LISTED, answer("hit", "lotus-pay/marketing"))
     outcome.batch = [_told(CLEAN, answer("clear"))]
     outcome.seen = [Seen("lotus-pay", "00" * 32, bytes(32), {}, same_at_both=True, signatures_hold=True)]
+    outcome.accounted = ACCOUNTED
     return outcome
+
+
+PATH = "tile/entries/000.p/9"
+ACCOUNTED = Accounted(
+    checkpoint="",
+    cosigned_by=["b", "c", "d"],
+    needed=3,
+    seconds=1.0,
+    logs={"harbour-bank": 9, "lotus-pay": 4},
+    receipt="ab",
+    verified={"size": 9},
+    proof={"statement": "ab", "index": 7},
+    altered=Altered(PATH, 247, 7, "wrong_bundle", f"Entry 7 in {PATH} is not the one."),
+)
+
+
+def account_nothing(outcome: Outcome) -> None:
+    outcome.accounted = None
+
+
+def account_without_quorum(outcome: Outcome) -> None:
+    outcome.accounted = replace(ACCOUNTED, cosigned_by=["b", "c"])
+
+
+def account_not_all(outcome: Outcome) -> None:
+    outcome.accounted = replace(ACCOUNTED, logs={"harbour-bank": 9, "lotus-pay": 0})
+
+
+def verify_nothing(outcome: Outcome) -> None:
+    outcome.accounted = replace(ACCOUNTED, verified={})
+
+
+def prove_another(outcome: Outcome) -> None:
+    outcome.accounted = replace(ACCOUNTED, proof={"statement": "cd", "index": 7})
+
+
+def overlook_the_byte(outcome: Outcome) -> None:
+    outcome.accounted = replace(ACCOUNTED, altered=replace(ACCOUNTED.altered, code="", message=""))
+
+
+def name_another_entry(outcome: Outcome) -> None:
+    outcome.accounted = replace(ACCOUNTED, altered=replace(ACCOUNTED.altered, entry=8))
 
 
 def fail_single(outcome: Outcome) -> None:
@@ -181,7 +239,24 @@ def ask_nothing(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [ask_nothing, ask_again, fail_single, fail_batch, fail_again, see_nothing, see_another, see_no_signature]
+    "spoil",
+    [
+        ask_nothing,
+        ask_again,
+        fail_single,
+        fail_batch,
+        fail_again,
+        see_nothing,
+        see_another,
+        see_no_signature,
+        account_nothing,
+        account_without_quorum,
+        account_not_all,
+        verify_nothing,
+        prove_another,
+        overlook_the_byte,
+        name_another_entry,
+    ],
 )
 def test_one_thing_amiss_fails_the_whole(spoil: Callable[[Outcome], None]) -> None:
     outcome = good()

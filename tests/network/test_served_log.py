@@ -200,8 +200,9 @@ async def test_a_url_where_no_log_is_has_no_checkpoint(server):
 
 async def test_another_members_certificate_is_not_believed(server):
     other = LOG.network.members["b"].certificate.der
-    with pytest.raises(PeerDown):
+    with pytest.raises(PeerDown, match="--registry") as caught:
         await verified(server, context=reading_context([other]))
+    assert caught.value.code == "tls_untrusted"
 
 
 async def test_the_systems_authorities_do_not_know_a_member(server):
