@@ -1,6 +1,7 @@
 """`riskshare bench`: how fast it is, each figure as a ratio to the bare cost of what must be done, in the same run.
 
-`measure` has the bare measures, `building`, `answering`, `checking` and `comparing` one group of figures each.
+`measure` has the bare measures; `building`, `answering`, `checking`, `comparing` one group of figures each;
+`integrating` and `accounting` those of the ledger.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from riskshare import sodium
+from riskshare.bench.accounting import accounting
 from riskshare.bench.answering import answering
 from riskshare.bench.building import building, filtering
 from riskshare.bench.checking import checking
 from riskshare.bench.comparing import comparing
+from riskshare.bench.integrating import integrating
 from riskshare.bench.measure import Figure, Raw
 from riskshare.bench.network import measured_network
 from riskshare.cores import CORES
@@ -27,7 +30,7 @@ from riskshare.errors import InputError
 from riskshare.logs import configure
 from riskshare.peer.serve import run_loop
 
-GROUPS = ("build", "owner", "check", "filter", "psi")
+GROUPS = ("build", "owner", "check", "filter", "psi", "ledger")
 
 
 def run_bench(names: Sequence[str], *, json: bool = False) -> int:
@@ -66,6 +69,8 @@ def _measure(name: str, raw: Raw) -> list[Figure]:
             return filtering()
         case "psi":
             return comparing()
+        case "ledger":
+            return [*integrating(), *_ledger()]
         case _:
             return _as_peers_run(name, raw)
 
@@ -76,6 +81,16 @@ def _as_peers_run(name: str, raw: Raw) -> list[Figure]:
 
     async def measure() -> None:
         found.extend(await _in_network(name, raw))
+
+    run_loop(measure())
+    return found
+
+
+def _ledger() -> list[Figure]:
+    found: list[Figure] = []
+
+    async def measure() -> None:
+        found.extend(await accounting())
 
     run_loop(measure())
     return found

@@ -44,7 +44,7 @@ async def measured_network(directory: Path, owners: int) -> AsyncIterator[Measur
     network = await asyncio.to_thread(LoopbackNetwork.create, directory, specs, quota=GENEROUS)
     made = tuple(network.members[spec.name] for spec in specs[1:])
     for number, member in enumerate(made):
-        await asyncio.to_thread(_fill, member, CATEGORIES[number], number)
+        await asyncio.to_thread(fill, member, CATEGORIES[number], number)
     try:
         await asyncio.to_thread(network.start, *(member.name for member in made))
         querier = Peer(network.members[QUERIER].config)
@@ -58,7 +58,7 @@ async def measured_network(directory: Path, owners: int) -> AsyncIterator[Measur
         await asyncio.to_thread(network.stop)
 
 
-def _fill(member: LoopbackMember, category: str, number: int) -> None:
+def fill(member: LoopbackMember, category: str, number: int) -> None:
     """Give an owner a list, by the commands that an operator would use."""
     file = member.directory / "list.csv"
     with file.open("w", newline="", encoding="utf-8") as out:

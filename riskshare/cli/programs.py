@@ -39,7 +39,9 @@ def bench(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME", help="What to measure: build, owner, check, filter, psi; else all.", show_default=False
+            metavar="NAME",
+            help="What to measure: build, owner, check, filter, psi, ledger; else all.",
+            show_default=False,
         ),
     ] = None,
     json: JsonOption = False,

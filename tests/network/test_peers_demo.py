@@ -46,7 +46,11 @@ def test_the_demo_passes_and_serves_until_it_is_told_to_end(tmp_path: Path) -> N
     with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
         demo = subprocess.Popen(command, stdout=out, stderr=err)
     try:
-        until(lambda: "Running until Ctrl-C" in (tmp_path / "err").read_text() or demo.poll() is not None, "the demo")
+        until(
+            lambda: "Running until Ctrl-C" in (tmp_path / "err").read_text() or demo.poll() is not None,
+            "the demo",
+            seconds=180,
+        )
         assert demo.poll() is None, (tmp_path / "err").read_text()
         found = json.loads((tmp_path / "out").read_text())
         assert_passed(found)
