@@ -68,7 +68,7 @@ class _Asked:
             "identifiers": [next(fresh).canonical],
             "purpose": "payment",
             "categories": list(categories),
-            "deadline_ms": 10_000,
+            "deadline_ms": 5_000,
         }
         async with self.session.post("/v1/check", json=body) as response:
             answer = await response.json()

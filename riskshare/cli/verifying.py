@@ -20,6 +20,8 @@ from riskshare.errors import EncodingError, InputError, LedgerError
 from riskshare.governance import read_registry
 from riskshare.keyterm import KeyTerm
 from riskshare.ledger import audit, policy, tlog_proof
+from riskshare.ledger.checkpoint import log_key, member_of
+from riskshare.ledger.histories import KIND, parse_histories
 from riskshare.ledger.leaf import Leaf
 from riskshare.ledger.policy import Final as FinalCheckpoint
 from riskshare.ledger.policy import Policy, parse_policy
@@ -34,6 +36,8 @@ from riskshare.store.log_folder import LogFolder
 from riskshare.tls import authority_context, reading_context
 
 _PROOF: Final = b"c2sp.org/tlog-proof@"
+_EVIDENCE: Final = (b"{", b"\x82")
+"""How fraud proofs begin: two statements as JSON, two checkpoints as CBOR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def verify_target(wish: Wish, *, json: bool) -> None:
     data = _read(target, tlog_proof.MAX_BYTES)
     if data.startswith(_PROOF):
         _verify_proof(data, wish, screen)
-    elif data.startswith(b"{"):
+    elif data.startswith(_EVIDENCE):
         _verify_fraud(data, wish, screen)
     else:
         raise InputError(f"{target} is neither a tlog-proof nor a fraud proof. A log is verified by its folder or URL.")
@@ -224,17 +228,37 @@ def _verify_fraud(data: bytes, wish: Wish, screen: Screen) -> None:
     registry = wish.read_registry()
     if registry is None:
         raise InputError("A fraud proof is verified with the network's registry: name it with --registry.")
+    try:
+        kind, accused, sentence = _convict(data, registry, now())
+    except EncodingError as error:
+        raise LedgerError(f"The fraud proof cannot be read: {error.message}", code="no_proof") from error
+    screen.result({"verified": "fraud", "kind": kind, "accused": accused, "registry": registry.digest.hex()})
+    screen.say(f"The fraud proof holds. {sentence}", "bold red")
+    screen.pairs([("kind", kind), ("accused", accused), ("by the registry", registry.digest.hex())])
 
-    def keys(member: str) -> Sequence[KeyTerm]:
+
+def _convict(data: bytes, registry: Registry, received: datetime) -> tuple[str, str, str]:
+    """Kind, accused and a sentence; of statements or of checkpoints, by the keys of the accused that are not void."""
+
+    def identity(member: str) -> Sequence[KeyTerm]:
         found = registry.member(member)
         return () if found is None else found.identity
 
-    proof = FraudProof.from_evidence(registry.network, data, keys, now())
-    screen.result(
-        {"verified": "fraud", "kind": proof.kind, "accused": proof.accused, "registry": registry.digest.hex()}
+    if data.startswith(b"{"):
+        proof = FraudProof.from_evidence(registry.network, data, identity, received)
+        return proof.kind, proof.accused, f"{proof.accused} signed two statements that contradict each other."
+    found = parse_histories(data)
+    accused = member_of(found.origin, registry.network)
+    member = None if accused is None else registry.member(accused)
+    if member is None:
+        raise LedgerError("The checkpoints are of a log that the registry does not name.", code="no_proof")
+    terms = [term for term in member.ledger if not term.is_void(received)]
+    found.verify(log_key(registry.network, member.name, term.public) for term in terms)
+    return (
+        KIND,
+        member.name,
+        f"The log of {member.name} signed two histories of {counted(found.size, 'entry', 'entries')}.",
     )
-    screen.say(f"The proof holds: {proof.accused} signed two statements that contradict each other.", "bold red")
-    screen.pairs([("kind", proof.kind), ("by the registry", registry.digest.hex())])
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -15,8 +15,16 @@ from riskshare.encoding import canonical_json
 from riskshare.governance import admit, create_member, read_registry, set_standing
 from riskshare.keys import read_member_keys
 from riskshare.ledger.bundle import grow_bundles
-from riskshare.ledger.checkpoint import Checkpoint, origin_of, parse_signed, sign_checkpoint, witness_name
+from riskshare.ledger.checkpoint import (
+    Checkpoint,
+    SignedCheckpoint,
+    origin_of,
+    parse_signed,
+    sign_checkpoint,
+    witness_name,
+)
 from riskshare.ledger.edge import Edge
+from riskshare.ledger.histories import TwoHistories
 from riskshare.ledger.kept import AccountRow, FollowedRow, Head, Written
 from riskshare.ledger.merkle import leaf_hash
 from riskshare.ledger.note import cosign
@@ -459,6 +467,30 @@ def test_a_fraud_proof_needs_the_registry(verify, tmp_path):
 
 
 def test_what_is_no_fraud_proof_is_a_finding(own, verify, tmp_path):
-    (tmp_path / "proof.fraud").write_text('{"kind":"snapshot"}')
-    code, _ = verify("proof.fraud", "--registry", own.network / "network.json")
-    assert code == 1
+    for data in (b'{"kind":"snapshot"}', b"{", b"\x82\x00\x00", b"\x82"):
+        (tmp_path / "proof.fraud").write_bytes(data)
+        code, _ = verify("proof.fraud", "--registry", own.network / "network.json")
+        assert code == 1, data
+
+
+def test_two_histories_of_a_log_convict_it_before_a_stranger(own, verify, run, tmp_path):
+    def signed(size, root, key="shop", of="shop"):
+        checkpoint = Checkpoint(origin_of(own.registry.network, of), size, bytes([root]) * 32)
+        note = sign_checkpoint(checkpoint, own.keys[key].ledger)
+        return SignedCheckpoint(checkpoint, note)
+
+    def verified(first, second):
+        (tmp_path / "proof.fraud").write_bytes(TwoHistories(first, second).to_bytes())
+        return verify("proof.fraud", "--registry", own.network / "network.json")
+
+    code, found = verified(signed(7, 1), signed(7, 2))
+    assert (code, found["verified"], found["kind"], found["accused"]) == (0, "fraud", "two_histories", "shop")
+    assert found["registry"] == own.registry.digest.hex()
+    text = run("ledger", "verify", "proof.fraud", "--registry", own.network / "network.json").stdout
+    assert "The log of shop signed two histories" in text
+    code, shown = verified(signed(7, 1), signed(7, 1))
+    assert (code, shown["error"]["code"]) == (1, "no_proof")
+    code, shown = verified(signed(7, 1, key="bank"), signed(7, 2))
+    assert (code, shown["error"]["code"]) == (1, "bad_signature")
+    code, shown = verified(signed(7, 1, of="nobody"), signed(7, 2, of="nobody"))
+    assert (code, shown["error"]["code"]) == (1, "no_proof")
