@@ -59,6 +59,8 @@ class Member:
     async def submit(self, member, body):
         way = {self.name, member}
         await asyncio.sleep(0)
+        offered = parse_addition(body).checkpoint
+        self.network.offered[self.name].append((offered.size, offered.root, self.log.entries(offered.size)))
         if way in self.network.cut:
             raise PeerDown(member, "no connection")
         answer = self.network.members[member].witness(self.name, body)
@@ -103,6 +105,7 @@ class Network:
         self.cut = set()
         self.lossy = set()
         self.members = {}
+        self.offered = defaultdict(list)
         for name in NAMES:
             self.members[name] = Member(name, self)
 
@@ -202,6 +205,16 @@ class LedgerMachine(RuleBasedStateMachine):
                 if len(entries) > common:
                     self.entries[name] = entries
 
+    @invariant()
+    def nothing_is_offered_that_contradicts_what_is_final(self):
+        for name, offers in self.network.offered.items():
+            final = self.entries[name]
+            for size, made, entries in offers:
+                assert made == root(entries)
+                common = min(size, len(final))
+                assert entries[:common] == final[:common]
+            offers[:-20] = []
+
     def teardown(self):
         self.heal()
         try:
@@ -220,5 +233,5 @@ class LedgerMachine(RuleBasedStateMachine):
             self.loop.close()
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestLedger = LedgerMachine.TestCase
