@@ -1,4 +1,4 @@
-"""A peer without a ledger: `python -m riskshare.bench.unledgered serve …`. `accounting` holds the real one against it.
+"""A peer without a ledger: `python -m riskshare.bench.unledgered … FILE`. `accounting` holds the real one against it.
 
 Receipts and checks are kept as ever, but nothing of them becomes pending, and no log grows.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskshare.store import queries
@@ -31,8 +33,8 @@ async def _rest(self: LedgerWork) -> None:  # noqa: ARG001 - the form of a metho
 
 if __name__ == "__main__":
     queries.load = load  # before any part of the store reads its statements
-    from riskshare.cli import main
     from riskshare.peer.ledger import LedgerWork
+    from riskshare.peer.serve import serve
 
     LedgerWork.lead = _rest  # type: ignore[method-assign]  # this is what must not run here
-    main()
+    serve(Path(sys.argv[-1]))
