@@ -5,8 +5,8 @@ Three flows, each a folder
                   secret OPRF key and signs what it published; others copy the files and verify every byte.
     `query`       a check: check -> ask -> answer -> receipt. A querier blinds, owners evaluate, the querier finalizes,
                   looks into its copies and decides. Receipt and sealed record are durable before anybody uses them.
-    `ledger`      what remains of it: receipt -> leaf -> tree -> checkpoint -> audit. Receipts, sealed records and the
-                  tree hash are here; the members' logs, witnesses and audits come next.
+    `ledger`      what remains of it: receipt -> leaf -> tree -> checkpoint -> audit. Each member's log grows by what it
+                  keeps, is cosigned by all others, and can be verified from outside by anybody.
 
 They stand on `membership` (identifier, OPRF, filter, record) and `registry` (who is a member, with which keys), which
 are pure. `store` (PostgreSQL, files), `client` and `server` (HTTP) touch the outside; `peer` puts all of it together;
@@ -22,6 +22,7 @@ Who is trusted with what
     own peer              what its clients ask, in memory                        open another owner's list by itself
     an owner              who asked, when, why, how many elements                learn the identifier; learn of a hit
     a querier             whether what it asked about is listed, and why         enumerate a list: quotas, receipts
+    a quorum of members   that a log only grew: its size and its root           see more of it; hold up a check
     a governor majority   who is a member, with which keys                       read lists or questions
     PostgreSQL            names, counts, times, sealed rows                      open them: the keys are elsewhere
     segment files         list sizes, labels, sealed records                     test a guess without the owner's key

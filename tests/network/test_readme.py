@@ -167,7 +167,7 @@ def test_every_port_of_the_text_is_replaced():
 
 def test_what_the_readme_says_to_do_by_hand_works(shell):
     commands = steps()
-    assert list(commands) == list(range(1, 9))
+    assert list(commands) == list(range(1, 10))
     assert all(commands.values())
     script = "".join(f"echo; echo '=== {number}'\n{text}" for number, text in commands.items())
     done = shell.run(f"set +e\n{with_free_ports(script)}\necho; echo '=== end'\n")
@@ -182,6 +182,7 @@ def test_what_the_readme_says_to_do_by_hand_works(shell):
     answer = json.loads(said["6"])
     assert (answer["verdict"], [hit["list"] for hit in answer["hits"]]) == ("hit", ["telco/telecom-fraud"]), told
     assert re.findall(verdicts, said["7"], re.MULTILINE) == ["CLEAR"], told
+    assert "all derived anew" in said["8"], told
     assert "Traceback" not in told
 
     assert len(shell.pids()) == script.count("riskshare ")
