@@ -16,6 +16,7 @@ import structlog
 from riskshare.errors import PeerRefused, StoreError
 from riskshare.ledger.addition import MAX_BYTES, SIZE_TYPE, TEXT_TYPE, AddCheckpoint, Cosigned, Knows, read_answer
 from riskshare.ledger.bundle import encode_entries
+from riskshare.ledger.entry_page import ENTRIES, ENTRY
 from riskshare.ledger.paths import ADD_CHECKPOINT, CHECKPOINT, LATEST, PREFIX, path_of
 from riskshare.ledger.policy import witness_keys
 from riskshare.ledger.tile import Bundle, Tile
@@ -23,6 +24,7 @@ from riskshare.query.message import EVALUATE, LISTS, RECEIPTS, REGISTRY
 from riskshare.query.quota import Rate
 from riskshare.server import ledger as ledger_module
 from riskshare.server.visitors import AT_ONCE, Rates, visitor
+from riskshare.sharing.held_page import HELD, HELD_STATEMENT
 from riskshare.tls import peer_client_context
 from tests.simulator.listening import Pair, now, peer_pair, serve_owner
 from tests.simulator.network import make_member
@@ -114,6 +116,10 @@ MEMBERS_ONLY = {
     ("GET", f"/peer/v1/segments/{'0' * 64}"),
     ("GET", f"/peer/v1/snapshots/high-risk/{'0' * 64}"),
     ("GET", f"/peer/v1/snapshots/high-risk/{'0' * 64}/1"),
+    ("GET", ENTRIES),
+    ("GET", ENTRY.format(source="0" * 64)),
+    ("GET", HELD),
+    ("GET", HELD_STATEMENT.format(digest="0" * 64)),
 }
 
 
