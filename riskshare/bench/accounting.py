@@ -52,7 +52,8 @@ async def accounting() -> list[Figure]:
             await _warm(ledgered, plain, fresh)
             cost = await _cost(ledgered, plain, fresh)
             async with opened_store(ledgered.network.members[QUERIER].config) as store:
-                return [await _soon(ledgered, store.ledger, fresh), await _rate(ledgered, store.ledger, fresh), *cost]
+                soon = await _soon(ledgered, store.ledger, fresh)
+                return [*soon, await _rate(ledgered, store.ledger, fresh), *cost]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ class _Finality:
         return [next(moment for size, moment in self._seen if size > index) for index in indexes]
 
 
-async def _soon(ledgered: _Asked, ledger: Ledger, fresh: Iterator[Identifier]) -> Figure:
+async def _soon(ledgered: _Asked, ledger: Ledger, fresh: Iterator[Identifier]) -> list[Figure]:
     """Ten checks a second of all four owners: from the answer, when the receipt is durable, until it is final."""
     finality = _Finality(ledger)
     kept: list[tuple[str, float]] = []
@@ -179,16 +180,11 @@ async def _soon(ledgered: _Asked, ledger: Ledger, fresh: Iterator[Identifier]) -
             await asyncio.sleep(PACE)
     finals = await finality.times([receipt for receipt, _ in kept])
     waited = sorted(final - moment for final, (_, moment) in zip(finals, kept, strict=True))
-    slow = _p99(waited)
-    return Figure(
-        "a receipt is final, five members: median",
-        median_of(waited),
-        "s",
-        2.0,
-        "at most",
-        detail=f"{len(waited):,} receipts, {1 / PACE:g} checks a second of four owners; 99th percentile {slow:.2f} s",
-        parts={"p99": slow},
-    )
+    detail = f"{len(waited):,} receipts, {1 / PACE:g} checks a second of four owners"
+    return [
+        Figure(f"a receipt is final, five members: {name}", value, "s", bar, "at most", detail=detail)
+        for name, value, bar in (("median", median_of(waited), 2.0), ("99th percentile", _p99(waited), 4.0))
+    ]
 
 
 async def _rate(ledgered: _Asked, ledger: Ledger, fresh: Iterator[Identifier]) -> Figure:
