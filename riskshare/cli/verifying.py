@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,10 +18,7 @@ from riskshare.client.log import served_log
 from riskshare.encoding import base64_text, format_time, sha256
 from riskshare.errors import EncodingError, InputError, LedgerError
 from riskshare.governance import read_registry
-from riskshare.keyterm import KeyTerm
 from riskshare.ledger import audit, policy, tlog_proof
-from riskshare.ledger.checkpoint import log_key, member_of
-from riskshare.ledger.histories import KIND, parse_histories
 from riskshare.ledger.leaf import Leaf
 from riskshare.ledger.policy import Final as FinalCheckpoint
 from riskshare.ledger.policy import Policy, parse_policy
@@ -31,13 +28,11 @@ from riskshare.logs import configure
 from riskshare.peer.opening import now
 from riskshare.query.message import Ask
 from riskshare.registry import Registry
-from riskshare.sharing.fraud import FraudProof
+from riskshare.sharing.evidence import is_evidence, verify_evidence
 from riskshare.store.log_folder import LogFolder
 from riskshare.tls import authority_context, reading_context
 
 _PROOF: Final = b"c2sp.org/tlog-proof@"
-_EVIDENCE: Final = (b"{", b"\x82")
-"""How fraud proofs begin: two statements as JSON, two checkpoints as CBOR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +75,7 @@ def verify_target(wish: Wish, *, json: bool) -> None:
     data = _read(target, tlog_proof.MAX_BYTES)
     if data.startswith(_PROOF):
         _verify_proof(data, wish, screen)
-    elif data.startswith(_EVIDENCE):
+    elif is_evidence(data):
         _verify_fraud(data, wish, screen)
     else:
         raise InputError(f"{target} is neither a tlog-proof nor a fraud proof. A log is verified by its folder or URL.")
@@ -229,36 +224,13 @@ def _verify_fraud(data: bytes, wish: Wish, screen: Screen) -> None:
     if registry is None:
         raise InputError("A fraud proof is verified with the network's registry: name it with --registry.")
     try:
-        kind, accused, sentence = _convict(data, registry, now())
+        found = verify_evidence(data, registry, now())
     except EncodingError as error:
         raise LedgerError(f"The fraud proof cannot be read: {error.message}", code="no_proof") from error
-    screen.result({"verified": "fraud", "kind": kind, "accused": accused, "registry": registry.digest.hex()})
-    screen.say(f"The fraud proof holds. {sentence}", "bold red")
-    screen.pairs([("kind", kind), ("accused", accused), ("by the registry", registry.digest.hex())])
-
-
-def _convict(data: bytes, registry: Registry, received: datetime) -> tuple[str, str, str]:
-    """Kind, accused and a sentence; of statements or of checkpoints, by the keys of the accused that are not void."""
-
-    def identity(member: str) -> Sequence[KeyTerm]:
-        found = registry.member(member)
-        return () if found is None else found.identity
-
-    if data.startswith(b"{"):
-        proof = FraudProof.from_evidence(registry.network, data, identity, received)
-        return proof.kind, proof.accused, f"{proof.accused} signed two statements that contradict each other."
-    found = parse_histories(data)
-    accused = member_of(found.origin, registry.network)
-    member = None if accused is None else registry.member(accused)
-    if member is None:
-        raise LedgerError("The checkpoints are of a log that the registry does not name.", code="no_proof")
-    terms = [term for term in member.ledger if not term.is_void(received)]
-    found.verify(log_key(registry.network, member.name, term.public) for term in terms)
-    return (
-        KIND,
-        member.name,
-        f"The log of {member.name} signed two histories of {counted(found.size, 'entry', 'entries')}.",
-    )
+    digest = registry.digest.hex()
+    screen.result({"verified": "fraud", "kind": found.kind, "accused": found.accused, "registry": digest})
+    screen.say(f"The fraud proof holds. {found.sentence}", "bold red")
+    screen.pairs([("kind", found.kind), ("accused", found.accused), ("by the registry", digest)])
 
 
 def _read(path: Path, limit: int) -> bytes:

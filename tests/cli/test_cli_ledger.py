@@ -460,14 +460,14 @@ def test_fraud_proofs_are_shown_and_written_as_files(own, on, answer, run, tmp_p
 
 
 def test_a_fraud_proof_needs_the_registry(verify, tmp_path):
-    (tmp_path / "proof.fraud").write_text(json.dumps({"kind": "snapshot"}))
+    (tmp_path / "proof.fraud").write_text(json.dumps({"accused": "shop"}, separators=(",", ":")))
     code, shown = verify("proof.fraud")
     assert (code, shown["error"]["code"]) == (2, "invalid_input")
     assert "--registry" in shown["error"]["message"]
 
 
 def test_what_is_no_fraud_proof_is_a_finding(own, verify, tmp_path):
-    for data in (b'{"kind":"snapshot"}', b"{", b"\x82\x00\x00", b"\x82"):
+    for data in (b'{"accused":"shop"}', b'{"accused":', b"\x82\x00\x00", b"\x82", b"\x84"):
         (tmp_path / "proof.fraud").write_bytes(data)
         code, _ = verify("proof.fraud", "--registry", own.network / "network.json")
         assert code == 1, data
