@@ -26,7 +26,7 @@ from riskshare.ledger.checkpoint import (
 from riskshare.ledger.edge import Edge
 from riskshare.ledger.histories import TwoHistories
 from riskshare.ledger.kept import AccountRow, FollowedRow, Head, Written
-from riskshare.ledger.merkle import leaf_hash
+from riskshare.ledger.merkle import leaf_hash, node_hash
 from riskshare.ledger.note import cosign
 from riskshare.ledger.receipt import KeptReceipt, Receipt
 from riskshare.ledger.sealed import SealedCheck
@@ -493,4 +493,23 @@ def test_two_histories_of_a_log_convict_it_before_a_stranger(own, verify, run, t
     code, shown = verified(signed(7, 1, key="bank"), signed(7, 2))
     assert (code, shown["error"]["code"]) == (1, "bad_signature")
     code, shown = verified(signed(7, 1, of="nobody"), signed(7, 2, of="nobody"))
+    assert (code, shown["error"]["code"]) == (1, "no_proof")
+
+
+def test_two_histories_of_two_sizes_convict_a_log_by_its_own_tiles(own, verify, tmp_path):
+    def signed(size, root):
+        checkpoint = Checkpoint(origin_of(own.registry.network, "shop"), size, root)
+        return SignedCheckpoint(checkpoint, sign_checkpoint(checkpoint, own.keys["shop"].ledger))
+
+    def verified(found):
+        (tmp_path / "proof.fraud").write_bytes(found.to_bytes())
+        return verify("proof.fraud", "--registry", own.network / "network.json")
+
+    entries = [leaf_hash(b"one"), leaf_hash(b"two")]
+    large = signed(2, node_hash(*entries))
+    code, found = verified(TwoHistories(signed(1, leaf_hash(b"three")), large, entries[0], (entries[1],)))
+    assert (code, found["kind"], found["accused"]) == (0, "two_histories", "shop")
+    code, shown = verified(TwoHistories(signed(1, entries[0]), large, entries[0], (entries[1],)))
+    assert (code, shown["error"]["code"]) == (1, "no_proof")
+    code, shown = verified(TwoHistories(signed(1, leaf_hash(b"three")), large))
     assert (code, shown["error"]["code"]) == (1, "no_proof")
