@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 
 from riskshare.bench import network as bench_network
-from riskshare.demo.play import _command, _kept
+from riskshare.demo.commands import command
+from riskshare.demo.play import _kept
 from riskshare.errors import DiskError, RiskshareError
 from riskshare.loopback import Spec
 from riskshare.peer.chores import PERSISTENT, Chore
@@ -153,7 +154,7 @@ def test_a_member_that_is_not_ready_in_time_is_told(network: Running) -> None:
 def test_a_step_of_the_demo_that_fails_is_told(network: Running) -> None:
     member = network.members["stops"]
     with pytest.raises(RiskshareError) as caught:
-        _command(member, "list", "import", "no-such-list", "no-such-file")
+        command(member, "list", "import", "no-such-list", "no-such-file")
     assert caught.value.code == "demo_failed"
     assert "riskshare list import failed" in caught.value.message
     with pytest.raises(RiskshareError) as caught:
