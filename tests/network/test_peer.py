@@ -164,5 +164,5 @@ def test_a_step_of_the_demo_that_fails_is_told(network: Running) -> None:
 
 def test_a_list_that_the_bench_cannot_make_is_told(network: Running) -> None:
     with pytest.raises(RiskshareError) as caught:
-        bench_network._fill(network.members["stops"], "no such category", 0)
+        bench_network.fill(network.members["stops"], "no such category", 0)
     assert caught.value.code == "bench_failed"
