@@ -75,7 +75,10 @@ async def _sustained(store: Store) -> Figure:
         await _keep(keeping, WAITING)
         began = time.perf_counter()
         feeding = asyncio.create_task(_feed(store, keeping, began + SECONDS))
-        count = await sequencer.step()
+        count = 0
+        while not feeding.done():
+            count += await sequencer.step()
+            await asyncio.sleep(0)
         await feeding
         count += await sequencer.step()
         seconds = time.perf_counter() - began
