@@ -20,6 +20,7 @@ from riskshare.encoding import base64_text, format_time
 from riskshare.errors import DiskError, InputError, LedgerError
 from riskshare.ledger.checkpoint import origin_of, parse_signed
 from riskshare.ledger.export import export
+from riskshare.ledger.histories import SUSPECT
 from riskshare.ledger.kept import Head
 from riskshare.ledger.leaf import Leaf
 from riskshare.ledger.note import verify_signatures
@@ -374,7 +375,11 @@ def _tell(standing: Standing, screen: Screen) -> None:
     if standing.needed >= len(standing.cosigners):
         screen.say("Nobody may be away: a checkpoint is final only when every other member has cosigned it.", "yellow")
     for row in standing.frauds:
-        screen.say(f"FRAUD PROOF against {row.accused}: {row.kind}, found {minute(row.found_at)}", "bold red")
+        if row.kind == SUSPECT:
+            told = "does not show how two of its checkpoints fit together. That convicts nobody: ask its operator"
+            screen.say(f"SUSPECT: the log of {row.accused} {told}; found {minute(row.found_at)}", "bold yellow")
+        else:
+            screen.say(f"FRAUD PROOF against {row.accused}: {row.kind}, found {minute(row.found_at)}", "bold red")
     if standing.frauds:
         screen.steps("Files to show to anybody:", ["riskshare ledger evidence --out DIR"])
 

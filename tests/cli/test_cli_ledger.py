@@ -459,6 +459,13 @@ def test_fraud_proofs_are_shown_and_written_as_files(own, on, answer, run, tmp_p
     assert answer("ledger", "evidence", "--out", "again", "--config", own.config_files["card"]) == (0, [])
 
 
+def test_a_suspect_log_is_not_called_convicted(own, run):
+    own.do(lambda store: store.trust.keep_fraud_proof(FraudProofRow("suspect_log", "wallet", bytes(32), b"x", NOW)))
+    lines = run("ledger", "status", "--config", own.config_file).stdout.splitlines()
+    assert any(line.lstrip().startswith("SUSPECT: the log of wallet") for line in lines)
+    assert not any("FRAUD PROOF against wallet" in line for line in lines)
+
+
 def test_a_fraud_proof_needs_the_registry(verify, tmp_path):
     (tmp_path / "proof.fraud").write_text(json.dumps({"accused": "shop"}, separators=(",", ":")))
     code, shown = verify("proof.fraud")
