@@ -35,9 +35,9 @@ import psutil
 
 from riskshare.errors import ConfigError, StoreError
 from riskshare.store import keeper
-from riskshare.store.account import Account, account_for, binaries, let_through
 from riskshare.store.connection import Target
 from riskshare.store.failures import guarded
+from riskshare.store.system_account import Account, account_for, binaries, let_through
 
 SUPERUSER: Final = "postgres"
 SOCKET: Final = ".s.PGSQL.5432"

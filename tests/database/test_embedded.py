@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from riskshare.errors import ConfigError, StoreError
-from riskshare.store import account as account_module
-from riskshare.store.account import Account, account_for
+from riskshare.store import system_account as account_module
 from riskshare.store.embedded import start_server
 from riskshare.store.store import Store
+from riskshare.store.system_account import Account, account_for
 
 USER = """
 import pathlib, sys
