@@ -80,14 +80,18 @@ def test_the_policy_beside_it_is_the_members_own(copy):
 
 
 def test_the_memory_does_not_grow_with_the_log(tmp_path):
-    def peak(size: int) -> int:
-        log = make_log(size)
-        exported(log, tmp_path / str(size))
+    def once(log: SimulatedLog, folder: Path) -> int:
         tracemalloc.start()
-        audited(tmp_path / str(size), log)
+        audited(folder, log)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
+
+    def peak(size: int) -> int:
+        """The least of three: what else has memory in this process can only add to it."""
+        log = make_log(size)
+        exported(log, tmp_path / str(size))
+        return min(once(log, tmp_path / str(size)) for _ in range(3))
 
     assert peak(8 * AHEAD * 256) < 1.5 * peak(2 * AHEAD * 256)
 
