@@ -217,12 +217,20 @@ def _open_lock(path: Path) -> int:
 
 
 def _alone(users: int) -> bool:
-    """Take the exclusive lock if nobody else uses the server."""
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    """Take the exclusive lock if nobody else uses the server. The starters' lock is held meanwhile.
+
+    The keeper waits for the exclusive lock too, and has it for a moment when the last user lets go. It is let pass, by
+    a wait for the shared lock, which users grant one another; then it stands before the starters' lock.
+    """
+    for _ in range(2):
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(users, fcntl.LOCK_SH)
+            fcntl.flock(users, fcntl.LOCK_UN)
+        else:
+            return True
+    return False
 
 
 def _ensure_running(directory: Path, account: Account, programs: Path, *, alone: bool) -> Path:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import psutil
 import pytest
 
 from riskshare.errors import ConfigError, StoreError
+from riskshare.store import embedded
 from riskshare.store import system_account as account_module
 from riskshare.store.embedded import start_server
 from riskshare.store.store import Store
@@ -159,6 +162,21 @@ def test_a_killed_server_is_started_again(server_folder):
         mine.ensure_running()
         assert answers(mine.dsn())
         mine.ensure_running()
+
+
+def test_a_keeper_that_passes_is_taken_for_no_user(tmp_path):
+    """It has the exclusive lock for a moment when the last user lets go; a user has a shared one for long."""
+    mine, other = (os.open(tmp_path / "users.lock", os.O_RDWR | os.O_CREAT) for _ in range(2))
+    fcntl.flock(other, fcntl.LOCK_EX)
+    passing = threading.Timer(0.2, fcntl.flock, (other, fcntl.LOCK_UN))
+    passing.start()
+    assert embedded._alone(mine)
+    passing.join()
+    fcntl.flock(mine, fcntl.LOCK_UN)
+    fcntl.flock(other, fcntl.LOCK_SH)
+    assert not embedded._alone(mine)
+    os.close(mine)
+    os.close(other)
 
 
 def test_the_number_of_another_process_in_a_leftover_file_is_no_server(server_folder):
