@@ -113,9 +113,12 @@ def _all_ready(crew: Crew) -> bool:
 
 async def test_a_process_that_was_killed_costs_no_batch(make):
     crew = make(where)
-    await until(crew, lambda found: os.getpid() not in pids(found))
-    for pid in pids(await crew.spread(b"s", bytes(64), 1)):
-        psutil.Process(pid).kill()
+    # All hands are free between two batches. Killed are those, and never a number that a batch named: a part for which
+    # a new process was just started is computed here.
+    await until(crew, lambda found: os.getpid() not in pids(found) and all(hand._ready for hand in crew._free))
+    for hand in crew._free:
+        hand._process.kill()
+        hand._process.join()
     assert pids(await crew.spread(b"s", bytes(64), 1)) == {os.getpid()}
     crew._none_before = 0.0
     await until(crew, lambda found: os.getpid() not in pids(found))
@@ -145,10 +148,8 @@ async def test_no_process_can_be_started_and_the_threads_compute(make, monkeypat
 
 async def test_close_leaves_no_process():
     crew = Crew(where, 2)
-    await until(crew, lambda found: os.getpid() not in pids(found))
-    children = [
-        child for child in psutil.Process().children() if child.pid in pids(await crew.spread(b"s", bytes(64), 1))
-    ]
+    found = await until(crew, lambda found: os.getpid() not in pids(found))
+    children = [psutil.Process(pid) for pid in pids(found)]
     crew.close()
     assert children
     assert not any(child.is_running() for child in children)
