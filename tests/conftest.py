@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,9 @@ from hypothesis import settings
 # each time, so that a change is judged by itself; everybody else tries new ones.
 settings.register_profile("riskshare", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("riskshare")
+
+# What a shell runs in its background ignores Ctrl-C, and so do its children: those of the tests must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
