@@ -1,4 +1,4 @@
-"""Declared here: `ledger status`, `export`, `proof`, `evidence`, `verify`."""
+"""Declared here: `ledger status`, `export`, `proof`, `evidence`, `resume`, `verify`."""
 
 # ruff: noqa: PLC0415 - each command loads what it needs when it runs
 
@@ -77,6 +77,31 @@ def evidence(
     from riskshare.cli.own_ledger import write_evidence
 
     write_evidence(config, out, json=json)
+
+
+@app.command("resume")
+def resume(
+    *,
+    settled: Annotated[
+        bool,
+        typer.Option(
+            "--settled",
+            help="This database is the member's newest, and the claim against its log is wrong.",
+        ),
+    ] = False,
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Lift the halt of this member's log, once its cause is settled. A running peer then asks its witnesses anew.
+
+    Without --settled it only says what the halt is about. Resumed over an older database, the log would fork, and that
+    convicts this member: docs/operations.md, "A halted log", says what to look at first.
+
+    Example: [bold]riskshare ledger resume --settled --config bank/riskshare.toml[/bold]
+    """
+    from riskshare.cli.own_ledger import resume_log
+
+    raise typer.Exit(resume_log(config, settled=settled, json=json))
 
 
 @app.command("verify")

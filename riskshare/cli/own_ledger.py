@@ -184,6 +184,33 @@ async def _prove(own: Own, leaf: Leaf, index: int) -> TlogProof:
     return make_proof(leaf, index, hashes, signed)
 
 
+# --- a halted log -----------------------------------------------------------------------------------
+
+
+def resume_log(config_file: Path, *, settled: bool, json: bool) -> int:
+    """Lift the halt of the log, if it is `settled`; gives the exit code: 1 if it stays halted."""
+    return asyncio.run(_resume(config_file, settled, Screen(as_json=json)))
+
+
+async def _resume(config_file: Path, settled: bool, screen: Screen) -> int:
+    async with opened(config_file, screen) as own:
+        halted = await own.store.ledger.halted()
+        if halted is not None and settled:
+            await own.store.ledger.resume()
+    code = None if halted is None else halted[0]
+    screen.result({"halted": None if settled else code, "lifted": code if settled else None})
+    if halted is None:
+        screen.say("The log is not halted: there is nothing to lift.")
+        return 0
+    screen.say(f"{'Lifted' if settled else 'HALTED'} ({code})", "bold" if settled else "bold red")
+    screen.say(halted[1])
+    if settled:
+        screen.say("The peer asks its witnesses anew before it signs; a claim that is made again halts the log again.")
+        return 0
+    screen.steps("If this database is the newest one, and the governors agree:", ["riskshare ledger resume --settled"])
+    return 1
+
+
 # --- evidence ---------------------------------------------------------------------------------------
 
 

@@ -27,14 +27,11 @@ from riskshare.ledger import addition as rule
 from riskshare.ledger.addition import AddCheckpoint, Known, Verdict, parse_addition
 from riskshare.ledger.checkpoint import member_of, parse_signed, witness_name
 from riskshare.ledger.histories import TwoHistories
-from riskshare.ledger.kept import Witnessed
+from riskshare.ledger.kept import BEHIND, Witnessed
 from riskshare.ledger.note import Note, VerifierKey, cosign, signature_lines
 from riskshare.ledger.policy import log_keys
 from riskshare.registry import Registry
 from riskshare.signature import SigningKey
-
-BEHIND: Final = "ledger_behind"
-"""Why a log signs nothing more if its witnesses have seen more of it than it has."""
 
 RACES: Final = 3
 """Lost races after which a request is given up. One is the most that a sound store allows: the size known is another

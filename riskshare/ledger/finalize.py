@@ -26,7 +26,7 @@ from typing import Final, Protocol, final
 from riskshare.errors import LedgerError, PeerError
 from riskshare.ledger.addition import AddCheckpoint, Answer, Cosigned, Disputes, Knows, Refuses, read_answer
 from riskshare.ledger.checkpoint import SignedCheckpoint, parse_signed
-from riskshare.ledger.kept import Head
+from riskshare.ledger.kept import BEHIND, Head
 from riskshare.ledger.note import Note, Signature, VerifierKey, parse_note, verify_signatures
 from riskshare.ledger.policy import witness_keys
 from riskshare.ledger.proof import consistency_nodes, prove_consistency, tree_nodes, tree_root, verify_consistency
@@ -35,7 +35,6 @@ from riskshare.registry.network import Registry
 
 ROUND_SECONDS: Final = 3.0
 
-BEHIND: Final = "ledger_behind"
 FORKED: Final = "ledger_forked"
 
 Keys = tuple[VerifierKey, ...]
@@ -267,7 +266,7 @@ class Finalizer:
             f"{seen}, and the database holds {size}: it was restored from an older backup, or runs beside another one"
             " under the same identity. The log signs nothing more, so that it does not fork. Stop the peer, restore the"
             " newest database or replica, and start it again. If this database is the newest, the claim is wrong:"
-            " tell the governors, then empty the table ledger_state."
+            " tell the governors, then run riskshare ledger resume."
         )
         await self._log.halt(code, why)
         raise LedgerError(why, code=code)

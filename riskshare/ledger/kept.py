@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from riskshare.ledger.addition import Known
 from riskshare.ledger.tile import Bundle, Tile
+
+BEHIND: Final = "ledger_behind"
+"""Code of a halt: the witnesses have seen more of this log than its database holds."""
 
 
 @dataclass(frozen=True, slots=True)

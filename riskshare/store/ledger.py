@@ -167,10 +167,10 @@ class Ledger:
             row = await self._pool.fetchrow(_SQL["halted"])
         return None if row is None else (row["halted_code"], row["halted_why"])
 
-    async def go_on(self) -> None:
+    async def resume(self) -> None:
         """Lift a halt: only an operator decides that, after settling its cause."""
         with guarded():
-            await self._pool.execute(_SQL["go_on"])
+            await self._pool.execute(_SQL["resume"])
 
     async def index_of(self, kind: str, source: bytes) -> int | None:
         """Where the entry of something kept stands in the log; None while it is pending or unknown."""

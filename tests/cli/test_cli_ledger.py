@@ -434,6 +434,19 @@ def test_a_halted_log_cannot_be_overlooked(own, on, run):
     assert "Witnesses have seen more" in text
 
 
+def test_a_halt_is_lifted_only_by_who_says_that_it_is_settled(own, on, run):
+    assert on("resume", "--settled") == (0, {"halted": None, "lifted": None})
+    own.do(lambda store: store.ledger.halt("ledger_behind", "Witnesses have seen more of this log than it has."))
+    assert on("resume") == (1, {"halted": "ledger_behind", "lifted": None})
+    told = run("ledger", "resume", "--config", own.config_file)
+    assert told.exit_code == 1
+    assert "HALTED (ledger_behind)" in told.stdout
+    assert "Witnesses have seen more" in told.stdout
+    assert own.do(lambda store: store.ledger.halted()) is not None
+    assert on("resume", "--settled") == (0, {"halted": None, "lifted": "ledger_behind"})
+    assert own.do(lambda store: store.ledger.halted()) is None
+
+
 def test_in_a_small_network_nobody_may_be_away(own, run, network):
     def told():
         return "Nobody may be away" in run("ledger", "status", "--config", own.config_file).stdout

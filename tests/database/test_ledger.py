@@ -337,7 +337,7 @@ async def test_the_first_reason_of_a_halt_stands_and_nothing_grows(store):
     with pytest.raises(LedgerError, match="Restore") as refused:
         await ledger.grow(1, pytest.fail)
     assert refused.value.code == "ledger_behind"
-    await ledger.go_on()
+    await ledger.resume()
     assert await ledger.halted() is None
 
 

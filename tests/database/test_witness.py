@@ -9,8 +9,9 @@ import pytest
 
 from riskshare.ledger.addition import Known
 from riskshare.ledger.checkpoint import origin_of, parse_signed
-from riskshare.ledger.cosign import BEHIND, Witness
+from riskshare.ledger.cosign import Witness
 from riskshare.ledger.histories import KIND, parse_histories
+from riskshare.ledger.kept import BEHIND
 from riskshare.ledger.policy import log_keys
 from riskshare.metrics import Metrics
 from riskshare.peer.adapters import WitnessDesk

@@ -9,11 +9,11 @@ from datetime import timedelta
 import pytest
 
 from riskshare.errors import StoreError
-from riskshare.ledger import finalize
 from riskshare.ledger.addition import SIZE_TYPE, TEXT_TYPE, Cosigned, Known, Knows, Verdict, read_answer
 from riskshare.ledger.checkpoint import Checkpoint, SignedCheckpoint, origin_of, parse_signed, sign_checkpoint
-from riskshare.ledger.cosign import BEHIND, Witness
+from riskshare.ledger.cosign import Witness
 from riskshare.ledger.histories import TwoHistories, parse_histories
+from riskshare.ledger.kept import BEHIND
 from riskshare.ledger.note import Signature, parse_signatures, sign, verify, verify_signatures
 from riskshare.ledger.policy import log_keys, witness_keys
 from riskshare.signature import SigningKey
@@ -222,10 +222,6 @@ async def test_503_a_witness_whose_own_log_is_behind_has_forgotten_what_it_cosig
     await refused(world, world.log.body(3, 7), 503, "witness_behind", looks=1)
     verdict = await refused(world, world.log.body(0, 7), 409, "size_conflict", looks=1)
     assert verdict.body == b"3\n"
-
-
-def test_it_is_the_code_with_which_a_log_halts():
-    assert BEHIND == finalize.BEHIND
 
 
 async def test_a_log_that_halted_for_another_reason_does_not_keep_its_member_from_witnessing(world):

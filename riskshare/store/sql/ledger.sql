@@ -71,7 +71,7 @@ insert into ledger_state (halted_code, halted_why) values ($1, $2) on conflict (
 -- name: halted
 select halted_code, halted_why from ledger_state
 
--- name: go_on
+-- name: resume
 delete from ledger_state
 
 -- name: index_of
