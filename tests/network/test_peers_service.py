@@ -243,6 +243,41 @@ def test_workers_share_the_ports_are_started_again_when_killed_and_end_with_thei
     network.stop()
 
 
+def test_a_worker_that_leads_is_killed_and_another_grows_the_log(make_network: MakeNetwork) -> None:
+    """Both first workers are killed in turn: at the latest the second one leads by then."""
+    network = make_network(BANK, SHOP)
+    network.publish("shop", "fraud", LISTED)
+    network.start("shop", workers=2)
+    network.start("bank")
+    network.ready("bank")
+    supervisor = psutil.Process(network.process("shop").pid)
+    ports = {section.port for _, section in network.members["shop"].config.listen}
+    first = until(lambda: _serving(supervisor, ports, 2), "two workers that listen on all ports")
+    until(lambda: network.log("shop", "ledger_begun"), "the log to begin")
+    leaders = len(network.log("shop", "leading"))
+    for place, victim in enumerate(first):
+        victim.kill()
+        until(lambda: network.check("bank", LISTED[place])["complete"], "whole answers again")  # noqa: B023 - used at once
+        until(lambda: _all_final(network), "what was answered to be final in the owner's log")
+        until(lambda: _serving(supervisor, ports, 2), "two workers again")
+    assert len(network.log("shop", "leading")) > leaders
+    assert len(network.log("shop", "ledger_begun")) > 1
+    network.stop()
+
+
+def _all_final(network: Running) -> bool:
+    """Whether all that the shop keeps has an entry below a final checkpoint, without a gap."""
+    [row] = network.rows(
+        "shop",
+        "select (select count(*) from ledger_pending) as pending, (select count(*) from ledger_entries) as entries,"
+        " (select count(*) from receipts) as receipts,"
+        " (select count(*) from ledger_entries where kind = 'receipt') as accounted,"
+        " (select max(size) from ledger_checkpoints where final_at is not null) as final",
+    )
+    whole = row["receipts"] == row["accounted"] > 0
+    return bool(not row["pending"] and whole and row["final"] == row["entries"])
+
+
 def _serving(supervisor: psutil.Process, ports: set[int], count: int) -> set[psutil.Process]:
     """The workers that listen on all these ports, if they are so many."""
     found = set()
