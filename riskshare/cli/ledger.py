@@ -94,8 +94,8 @@ def resume(
 ) -> None:
     """Lift the halt of this member's log, once its cause is settled. A running peer then asks its witnesses anew.
 
-    Without --settled it only says what the halt is about. Over an older database the log could fork, and a fork convicts
-    this member: docs/operations.md, "A halted log", says what to look at first.
+    Without --settled it only says what the halt is about. Over an older database the log could fork, and a fork
+    convicts this member: docs/operations.md, "A halted log", says what to look at first.
 
     Example: [bold]riskshare ledger resume --settled --config bank/riskshare.toml[/bold]
     """
