@@ -211,6 +211,13 @@ class CheckSection(Section):
     asks_in_flight: int = Field(
         4, ge=1, le=64, description="Most asks to one owner at once; further elements wait for the next."
     )
+    busy_poll_us: int = Field(
+        3_000,
+        ge=0,
+        le=20_000,
+        description="Most microseconds that a worker polls without sleeping while a single check waits for a single"
+        " owner: it answers sooner, and a core is busy meanwhile. 0 for never; so it is on one core, too.",
+    )
     token_cache_entries: int = Field(
         100_000,
         ge=0,

@@ -65,6 +65,7 @@ PURE_PACKAGES = {"registry", "membership", "ledger", "sharing", "query"}
 PURE_MODULES = {"errors", "encoding", "signature", "statement", "names", "keyterm", "certificate"}
 ACTING = {
     "query.holdings": "looks into mirrors and published lists, which change while it lives",
+    "query.awake": "keeps the event loop from sleeping while one check waits",
     "query.batch": "carries the futures on which concurrent checks wait for one ask",
     "sharing.published": "the publisher's memory: wakes long polls, opens files in a thread",
     "sharing.mirror": "the subscriber's lists: verifies files in a thread",

@@ -14,7 +14,7 @@ from typing import final
 from riskshare.api_models import ListModel, RefusedModel
 from riskshare.client import PeerClient
 from riskshare.config import Config
-from riskshare.cores import Threads
+from riskshare.cores import CORES, Threads
 from riskshare.crew import Crew
 from riskshare.ledger.receipt import KeptReceipt, UnansweredAsk
 from riskshare.membership import oprf
@@ -26,6 +26,7 @@ from riskshare.peer.opening import Member, now
 from riskshare.query.adopt import Adopter
 from riskshare.query.answer import SMALL, Answerer, Clock
 from riskshare.query.ask import Asker
+from riskshare.query.awake import Awake
 from riskshare.query.check import Checker
 from riskshare.query.holdings import Holdings
 from riskshare.query.hours import HourKeys
@@ -244,6 +245,7 @@ def checker_of(shared: Shared, holdings: Holdings, asker: Asker, commits: Querie
         records=commits,
         cache=cache,
         hours=HourKeys(member.name, member.keys.sealing.public_key(), secrets.token_bytes),
+        awake=Awake(shared.config.check.busy_poll_us / 1e6 if CORES > 1 else 0.0, time.monotonic),
         now=now,
         monotonic=time.monotonic,
         random=secrets.token_bytes,

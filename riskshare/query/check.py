@@ -33,6 +33,7 @@ from riskshare.ledger.receipt import KeptReceipt, UnansweredAsk
 from riskshare.ledger.sealed import SealedCheck
 from riskshare.membership import oprf
 from riskshare.membership.record import label, open_record, record_key
+from riskshare.query.awake import Awake
 from riskshare.query.batch import AskFailed, Batch, Inbox, Ticket
 from riskshare.query.held import HeldEpoch, HeldList, HeldOwner, merged
 from riskshare.query.hours import HourKeys, SealedHourKey
@@ -174,6 +175,7 @@ class Checker:
         records: Records,
         cache: TokenCache,
         hours: HourKeys,
+        awake: Awake,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
         random: Callable[[int], bytes],
@@ -183,6 +185,7 @@ class Checker:
         self._asking = asking
         self._records = records
         self._cache = cache
+        self._awake = awake
         self._sealer = Sealer(member, network, identity, hours, random)
         self._now = now
         self._monotonic = monotonic
@@ -204,14 +207,19 @@ class Checker:
         now = self._now()
         run = _Run(question, self._monotonic(), now, [identifier.oprf_input for identifier in question.identifiers])
         owners = [_Owner(held) for held in merged(self._holdings.concerning(question.categories, now))]
+        others = [owner for owner in owners if owner.held.owner != self._member]
+        self._awake.begin(sum(1 for owner in others if owner.held.epochs))
         try:
-            await self._submit(run, [owner for owner in owners if owner.held.owner != self._member])
-            await self._meanwhile(run, [owner for owner in owners if owner.held.owner == self._member])
-            await self._collect(run)
+            try:
+                await self._submit(run, others)
+                await self._meanwhile(run, [owner for owner in owners if owner.held.owner == self._member])
+                await self._collect(run)
+            finally:
+                self._abandon(run)
+            verdict = self._conclude(run, owners)
+            await self._keep(run, verdict, owners, reply(verdict) if reply else None)
         finally:
-            self._abandon(run)
-        verdict = self._conclude(run, owners)
-        await self._keep(run, verdict, owners, reply(verdict) if reply else None)
+            self._awake.end()
         return verdict
 
     async def _submit(self, run: _Run, owners: Sequence[_Owner]) -> None:

@@ -37,6 +37,7 @@ from riskshare.query.admission import Asker as AdmittedAsker
 from riskshare.query.answer import Answerer
 from riskshare.query.answer import Clock as AnswerClock
 from riskshare.query.ask import Asker
+from riskshare.query.awake import Awake
 from riskshare.query.check import Checker
 from riskshare.query.held import HeldEpoch, HeldList, HeldOwner
 from riskshare.query.hours import HourKeys, SealedHourKey
@@ -474,6 +475,7 @@ class SimulatedQuerier:
             records=self.store,
             cache=self.cache,
             hours=HourKeys(name, SEALING.public_key(), self.random),
+            awake=Awake(0.0, clock.monotonic),
             now=clock.now,
             monotonic=clock.monotonic,
             random=self.random,
