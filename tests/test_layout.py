@@ -30,6 +30,7 @@ RANKS: list[set[str]] = [
     {"membership", "ledger"},
     {"sharing"},
     {"query"},
+    {"audit"},
     {"config", "config_sections", "config_text", "metrics", "logs", "keys", "governance", "generate", "api_models"},
     {"store"},
     {"client", "server", "api_client"},
@@ -61,7 +62,7 @@ VERBS = {
 OUTSIDE_OF_VERBS = {"store", "client", "server"}
 
 # The flows are pure, but for the verbs and these:
-PURE_PACKAGES = {"registry", "membership", "ledger", "sharing", "query"}
+PURE_PACKAGES = {"registry", "membership", "ledger", "sharing", "query", "audit"}
 PURE_MODULES = {"errors", "encoding", "signature", "statement", "names", "keyterm", "certificate"}
 ACTING = {
     "query.holdings": "looks into mirrors and published lists, which change while it lives",

@@ -1,0 +1,193 @@
+"""What a member shows of its log to an auditor: for each entry the salt, the statement and its signature (pure).
+
+A member's folder holds its log as `ledger.export` writes it (`checkpoint`, `policy`, `tile/…`), and beside it
+
+    statements/range.cbor              which part of the log is shown (`AuditRange`)
+    statements/000000000000.cbor       pages (`StatementPage`), each named by its first index in 12 digits
+
+The checkpoint of the folder is the one at which the part ends. A page covers the indices from `first` to before
+`next`; the next page begins there, and the last one ends at the size of the checkpoint. From `AuditRange.start` on
+every entry has its row; before it only those of `STANDING` kinds do, whenever they were made: what an exchange of the
+period rests on.
+
+| kind | statement | signature |
+|---|---|---|
+| `receipt` | the CBOR array of both halves | none: they are in it |
+| `unanswered` | the ask | that of the ask |
+| `check`, `snapshot`, `epoch`, `audit` | the JSON | that of the statement |
+| `registry` | the JSON | the whole registry file |
+| `settlement` | the JSON | the two signatures, first and second member's |
+
+`note` is a word of the member's own, not in the log: `adopted` for a receipt that it learned of after a crash, and for
+receipts the `side` on which it stood. It is believed for nothing but for how something is counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, Final
+
+from riskshare.encoding import MAX_SAFE_INTEGER, cbor_decode, cbor_encode, format_time, parse_time
+from riskshare.errors import EncodingError
+from riskshare.ledger.leaf import KINDS, MAX_STATEMENT, Leaf
+from riskshare.statement import SALT_BYTES
+
+FOLDER: Final = "statements"
+RANGE_FILE: Final = f"{FOLDER}/range.cbor"
+
+STANDING: Final = frozenset({"epoch", "registry"})
+"""Kinds of entries that are shown whenever they were made."""
+
+NOTES: Final = frozenset({"", "owner", "querier", "adopted"})
+"""Words beside a row; `owner` and `querier` say on which side of a receipt the member stood."""
+
+MAX_ROWS: Final = 2_048
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""A page is closed when it has so many bytes."""
+
+MAX_PAGE_BYTES: Final = PAGE_BYTES + 2 * MAX_STATEMENT + 65_536
+"""Longest page that is read: one row of the largest size may stand behind `PAGE_BYTES`."""
+
+_PAGE_KEYS: Final = frozenset({"first", "next", "rows"})
+_RANGE_KEYS: Final = frozenset({"before", "checkpoint", "from", "start", "to"})
+_ROW: Final = [int, str, bytes, bytes, bytes, str]
+_NAME: Final = re.compile(rf"{FOLDER}/([0-9]{{12}})\.cbor")
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRow:
+    """One entry: index, kind, salt (16 bytes), statement, what signs it beside the statement, and a note."""
+
+    index: int
+    kind: str
+    salt: bytes = field(repr=False)
+    statement: bytes = field(repr=False)
+    signature: bytes = field(default=b"", repr=False)
+    note: str = ""
+
+    @property
+    def entry(self) -> bytes:
+        """The entry that stands in the log if the row is true, 32 bytes."""
+        return Leaf(self.kind, self.salt, self.statement).entry
+
+
+@dataclass(frozen=True, slots=True)
+class StatementPage:
+    """Rows of a part of the log: `first` ≤ index < `next`, growing."""
+
+    first: int
+    next: int
+    rows: tuple[StatementRow, ...]
+
+    @property
+    def path(self) -> str:
+        """Where the page lies in a member's folder."""
+        return page_path(self.first)
+
+    def to_bytes(self) -> bytes:
+        """The CBOR map."""
+        rows = [[row.index, row.kind, row.salt, row.statement, row.signature, row.note] for row in self.rows]
+        return cbor_encode({"first": self.first, "next": self.next, "rows": rows})
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRange:
+    """Which part of a log is shown for a period (`opened` ≤ t < `closed`).
+
+    `before` is the note of the final checkpoint of `start` entries: its cosignatures say that these stood there before
+    the period (b"" if `start` is 0). `checkpoint` is the note of the final checkpoint at which the part ends.
+    """
+
+    opened: datetime
+    closed: datetime
+    start: int
+    before: bytes = field(repr=False)
+    checkpoint: bytes = field(repr=False)
+
+    def to_bytes(self) -> bytes:
+        """The CBOR map."""
+        return cbor_encode(
+            {
+                "before": self.before,
+                "checkpoint": self.checkpoint,
+                "from": format_time(self.opened),
+                "start": self.start,
+                "to": format_time(self.closed),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> AuditRange:
+        """Read what `to_bytes` wrote; the notes are not looked into. Raises EncodingError."""
+        parts: Any = cbor_decode(data, limit=256 * 1024)
+        if type(parts) is not dict or parts.keys() != _RANGE_KEYS:
+            raise EncodingError("The range of an audit has not exactly the fields of one.")
+        start, before, checkpoint = parts["start"], parts["before"], parts["checkpoint"]
+        if type(before) is not bytes or type(checkpoint) is not bytes or not checkpoint:
+            raise EncodingError("The range of an audit names no checkpoint.")
+        if type(start) is not int or not 0 <= start <= MAX_SAFE_INTEGER or bool(start) != bool(before):
+            raise EncodingError("The range of an audit begins at no checkpoint.")
+        return cls(parse_time(parts["from"]), parse_time(parts["to"]), start, before, checkpoint)
+
+
+def page_path(first: int) -> str:
+    """Where the page that begins at an index lies in a member's folder."""
+    return f"{FOLDER}/{first:012d}.cbor"
+
+
+def first_of(path: str) -> int | None:
+    """The first index of the page at a path, or None if no page lies there."""
+    found = _NAME.fullmatch(path)
+    return None if found is None else int(found[1])
+
+
+def make_page(first: int, following: int, rows: Iterable[StatementRow]) -> StatementPage:
+    """A page of as many of the rows as have room; `following` is its `next` if all have."""
+    taken: list[StatementRow] = []
+    size = 0
+    for row in rows:
+        if len(taken) == MAX_ROWS or size >= PAGE_BYTES:
+            return StatementPage(first, row.index, tuple(taken))
+        taken.append(row)
+        size += len(row.statement) + len(row.signature) + 64
+    return StatementPage(first, following, tuple(taken))
+
+
+def read_statements(data: bytes) -> StatementPage:
+    """Read a page, strictly; nothing is verified.
+
+    Raises:
+        EncodingError: not such a page; indices that do not grow, or lie outside of it; an unknown kind or note.
+
+    """
+    parts: Any = cbor_decode(data, limit=MAX_PAGE_BYTES)
+    if type(parts) is not dict or parts.keys() != _PAGE_KEYS:
+        raise EncodingError("A page of statements has not exactly the fields of one.")
+    first, following, rows = parts["first"], parts["next"], parts["rows"]
+    if type(first) is not int or type(following) is not int or not 0 <= first < following <= MAX_SAFE_INTEGER:
+        raise EncodingError("A page of statements covers no part of a log.")
+    if type(rows) is not list or len(rows) > MAX_ROWS:
+        raise EncodingError(f"A page of statements has more than {MAX_ROWS:,} rows.")
+    page = StatementPage(first, following, tuple(map(_read_row, rows)))
+    _check_order(page.rows, first, following)
+    return page
+
+
+def _check_order(rows: Sequence[StatementRow], first: int, following: int) -> None:
+    if rows and not first <= rows[0].index <= rows[-1].index < following:
+        raise EncodingError("A page of statements has rows outside of the part that it covers.")
+    if any(after.index <= before.index for before, after in pairwise(rows)):
+        raise EncodingError("The indices on a page of statements do not grow.")
+
+
+def _read_row(item: object) -> StatementRow:
+    if type(item) is not list or [type(part) for part in item] != _ROW:
+        raise EncodingError("A row of a page of statements has not the parts of one.")
+    row = StatementRow(*item)
+    if row.kind not in KINDS or len(row.salt) != SALT_BYTES or row.note not in NOTES:
+        raise EncodingError("A row of a page of statements has an unknown kind or note, or a salt of another length.")
+    return row
