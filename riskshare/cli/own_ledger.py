@@ -18,6 +18,7 @@ from riskshare.cli.acting import Own, opened
 from riskshare.cli.screen import Screen, counted, minute
 from riskshare.encoding import base64_text, format_time
 from riskshare.errors import DiskError, InputError, LedgerError
+from riskshare.ledger.account import GRACE
 from riskshare.ledger.checkpoint import origin_of, parse_signed
 from riskshare.ledger.export import export
 from riskshare.ledger.histories import SUSPECT
@@ -33,10 +34,6 @@ from riskshare.registry import Registry
 from riskshare.sharing.kept import FraudProofRow
 from riskshare.store.log_folder import LogFolder
 
-PATIENCE: Final = timedelta(minutes=10)
-"""How old a receipt is before the other side is expected to have shown its own entry of it."""
-
-LOOKED_BACK: Final = timedelta(days=1)
 _RECEIPT: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -247,7 +244,7 @@ class Cosigner:
     """Another member as witness, and as counterparty.
 
     `cosigned` is the size of the largest checkpoint that it has cosigned, and when: None if neither the head nor the
-    final one. `log_size` is that of its own log, `missing` how many receipts it has not accounted for.
+    final one. `log_size` is that of its own log, `missing` how much it has not accounted for within the audit window.
     """
 
     member: str
@@ -304,7 +301,8 @@ async def _standing(config_file: Path, screen: Screen) -> Standing:
         moment, ledger = now(), own.store.ledger
         registry = await registry_in_force(own)
         head, final = await ledger.head(), await ledger.final()
-        missing = await ledger.missing(moment - PATIENCE, moment - LOOKED_BACK)
+        window = timedelta(days=own.member.config.audit.window_days)
+        missing = await own.store.accounts.missing(moment - GRACE, moment - window)
         logs = {row.member: row.size for row in await ledger.all_followed()}
         others = registry.others(own.member.name)
         seen = _cosigned(registry, own.member.name, [one for one in (final, head) if one], moment)

@@ -32,27 +32,44 @@ class Accounts:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def settle(self, before: datetime, statements: Sequence[AwaitedRow], *, most: int = MOST) -> None:
+    async def settle(
+        self,
+        before: datetime,
+        statements: Sequence[AwaitedRow],
+        *,
+        oldest: datetime = _BEGINNING,
+        most: int = MOST,
+    ) -> bool:
         """Await what was kept before that time and is not accounted for; what is accounted for, no longer.
 
-        `statements` are all statements of others that are held and whose time of grace is over.
+        `statements` are all statements of others that are held and whose time of grace is over. Receipts from before
+        `oldest` are waited for no longer. True: there are more receipts than one call looks at; call again.
         """
         held = columns([(row.member, row.kind, row.source, row.since) for row in statements], 4)
         with guarded():
             async with self._pool.acquire() as connection, connection.transaction():
-                since = await connection.fetchval(_SQL["awaited_upto"]) or _BEGINNING
+                since = max(await connection.fetchval(_SQL["awaited_upto"]) or oldest, oldest)
+                # Behind a clock that has gone back, the mark goes back too: what is kept now is looked at in its time.
+                upto = before
                 if since < before:
                     upto = await connection.fetchval(_SQL["next_upto"], since, before, most)
                     await connection.execute(_SQL["await_receipts"], since, upto)
-                    await connection.execute(_SQL["move_awaited"], upto)
+                await connection.execute(_SQL["move_awaited"], upto)
+                await connection.execute(_SQL["drop_old"], oldest)
                 await connection.execute(_SQL["await_statements"], *held)
                 await connection.execute(_SQL["drop_statements"], *held[:3])
                 await connection.execute(_SQL["drop_accounted"])
+        return bool(upto < before)
 
-    async def missing(self) -> Mapping[str, int]:
-        """By member: how much it has not accounted for in time. Members of whom nothing is missing are left out."""
+    async def missing(self, before: datetime, since: datetime = _BEGINNING) -> Mapping[str, int]:
+        """By member: how much it has not accounted for: statements held, and receipts from `since` until `before`.
+
+        Members of whom nothing is missing are left out. It holds whether the peer runs or not: receipts that `settle`
+        has not looked at are looked at here.
+        """
         with guarded():
-            return {row["member"]: row["missing"] for row in await self._pool.fetch(_SQL["count_awaited"])}
+            rows = await self._pool.fetch(_SQL["count_missing"], since, before)
+        return {row["member"]: row["missing"] for row in rows}
 
     async def take_missing(self, member: str, limit: int) -> list[tuple[str, bytes]]:
         """Kinds and sources of some of that, in turn: each call gives those that were given least often."""

@@ -7,7 +7,7 @@ out of it and makes them entries of the log, in one transaction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, final
 from uuid import UUID
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from riskshare.store.group_commit import Fault
 
 _SQL: Final = load("ledger.sql")
-_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOKED_AT: Final = 4096
 """Entries that one call of `entries_for` looks at: some 50 milliseconds."""
 
@@ -243,15 +242,6 @@ class Ledger:
         with guarded():
             row = await self._pool.fetchrow(_SQL["accounted"], member, kind, source)
         return None if row is None else AccountRow(**row)
-
-    async def missing(self, before: datetime, since: datetime = _BEGINNING) -> Mapping[str, int]:
-        """By counterparty: receipts kept from `since` until `before` for which it has shown no entry of its own.
-
-        Members of whom nothing is missing are left out. Reads all receipts of the time asked for.
-        """
-        with guarded():
-            rows = await self._pool.fetch(_SQL["missing"], since, before)
-        return {row["member"]: row["missing"] for row in rows}
 
     async def followed(self, member: str) -> FollowedRow | None:
         """What this member knows of another's log."""

@@ -404,9 +404,10 @@ def test_who_has_cosigned_and_who_lags(own, on, run):
     assert "3 of 4 other members" in text
 
 
-def test_what_others_have_not_accounted_for(own, on):
+@pytest.mark.parametrize(("days", "missing"), [(0.02, 2), (30, 2), (179, 2), (181, 0)])
+def test_what_others_have_not_accounted_for_within_the_audit_window(own, on, days, missing):
     ids = own.final(3)
-    earlier = datetime.now(UTC) - timedelta(minutes=30)
+    earlier = datetime.now(UTC) - timedelta(days=days)
 
     async def work(store):
         await store.pool.execute("update receipts set recorded_at = $1", earlier)
@@ -418,7 +419,7 @@ def test_what_others_have_not_accounted_for(own, on):
     _, shown = on("status")
     assert {one["member"]: (one["unaccounted"], one["log_size"]) for one in shown["witnesses"]} == {
         "card": (0, None),
-        "shop": (2, 7),
+        "shop": (missing, 7),
         "telecom": (0, None),
         "wallet": (0, None),
     }

@@ -11,9 +11,11 @@ import pytest
 from riskshare.ledger.kept import AccountRow, AwaitedRow, FollowedRow
 from riskshare.ledger.merkle import EMPTY_ROOT
 from riskshare.store.exchange import OwnerCommits, QuerierCommits
+from riskshare.store.queries import load
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 SOON = timedelta(seconds=1)
+BEFORE = NOW - 100 * SOON  # so that only what is awaited is counted
 
 
 @asynccontextmanager
@@ -39,11 +41,11 @@ async def test_what_is_not_accounted_for_in_time_is_missing(store, made, sql):
     one, other, late = made.receipt(), made.receipt(counterparty="ccb"), made.receipt()
     await keep(store, sql, one, other)
     await keep(store, sql, late, at=NOW + SOON)
-    assert await store.accounts.missing() == {}
+    assert await store.accounts.missing(BEFORE) == {}
     await store.accounts.settle(NOW + SOON, [])
-    assert await store.accounts.missing() == {"jd": 1, "ccb": 1}
+    assert await store.accounts.missing(BEFORE) == {"jd": 1, "ccb": 1}
     await store.accounts.settle(NOW + 2 * SOON, [])
-    assert await store.accounts.missing() == {"jd": 2, "ccb": 1}
+    assert await store.accounts.missing(BEFORE) == {"jd": 2, "ccb": 1}
 
 
 async def test_what_was_accounted_for_in_time_is_never_missing(store, made, sql):
@@ -51,7 +53,7 @@ async def test_what_was_accounted_for_in_time_is_never_missing(store, made, sql)
     await keep(store, sql, kept)
     await store.ledger.account("jd", [account(kept)])
     await store.accounts.settle(NOW + SOON, [])
-    assert await store.accounts.missing() == {}
+    assert await store.accounts.missing(BEFORE) == {}
 
 
 async def test_what_is_accounted_for_at_last_is_missing_no_longer(store, made, sql):
@@ -60,10 +62,10 @@ async def test_what_is_accounted_for_at_last_is_missing_no_longer(store, made, s
     await store.accounts.settle(NOW + SOON, [])
     await store.ledger.account("ccb", [account(kept)])
     await store.accounts.settle(NOW + SOON, [])
-    assert await store.accounts.missing() == {"jd": 1}
+    assert await store.accounts.missing(BEFORE) == {"jd": 1}
     await store.ledger.account("jd", [account(kept)])
     await store.accounts.settle(NOW + SOON, [])
-    assert await store.accounts.missing() == {}
+    assert await store.accounts.missing(BEFORE) == {}
 
 
 async def test_a_receipt_of_the_querier_is_awaited_too(store, made, sql):
@@ -71,7 +73,7 @@ async def test_a_receipt_of_the_querier_is_awaited_too(store, made, sql):
         await commits.keep_receipts([made.receipt("querier")])
     await sql.execute("update receipts set recorded_at = $1", NOW)
     await store.accounts.settle(NOW + SOON, [])
-    assert await store.accounts.missing() == {"jd": 1}
+    assert await store.accounts.missing(BEFORE) == {"jd": 1}
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 100])
@@ -80,25 +82,95 @@ async def test_many_receipts_are_looked_at_in_turn_and_none_is_passed_over(store
         await keep(store, sql, made.receipt(), made.receipt(), at=NOW + number * SOON)
     for _ in range(30):
         await store.accounts.settle(NOW + 100 * SOON, [], most=most)
-    assert await store.accounts.missing() == {"jd": 20}
+    assert await store.accounts.missing(BEFORE) == {"jd": 20}
 
 
 async def test_a_clock_that_goes_back_changes_nothing(store, made, sql):
     await keep(store, sql, made.receipt())
     await store.accounts.settle(NOW + SOON, [])
     await store.accounts.settle(NOW - SOON, [])
-    assert await store.accounts.missing() == {"jd": 1}
+    assert await store.accounts.missing(BEFORE) == {"jd": 1}
+
+
+async def test_a_clock_that_was_ahead_hides_nothing_that_is_kept_afterwards(store, made, sql):
+    await store.accounts.settle(NOW + 3600 * SOON, [])
+    await store.accounts.settle(NOW, [])
+    await keep(store, sql, made.receipt(), at=NOW + SOON)
+    await store.accounts.settle(NOW + 2 * SOON, [])
+    assert await store.accounts.missing(BEFORE) == {"jd": 1}
+
+
+async def test_what_nobody_looked_at_yet_is_counted_too(store, made, sql):
+    """As in a member whose peer does not run."""
+    one, known, late = (made.receipt() for _ in range(3))
+    await keep(store, sql, one, known, made.receipt(counterparty="ccb"))
+    await keep(store, sql, late, at=NOW + 10 * SOON)
+    await store.ledger.account("jd", [account(known)])
+    assert await store.accounts.missing(NOW + SOON) == {"jd": 1, "ccb": 1}
+    await store.accounts.settle(NOW + SOON, [])
+    assert await store.accounts.missing(NOW + SOON) == {"jd": 1, "ccb": 1}
+    assert await store.accounts.missing(NOW + 11 * SOON) == {"jd": 2, "ccb": 1}
+    await store.accounts.settle(NOW - SOON, [])  # the mark went back: nothing is counted twice
+    assert await store.accounts.missing(NOW + 11 * SOON) == {"jd": 2, "ccb": 1}
+
+
+@pytest.mark.parametrize("settled", [True, False])
+async def test_what_is_missing_counts_for_as_long_as_the_audit_window(store, made, sql, settled):
+    day = timedelta(days=1)
+    await keep(store, sql, made.receipt(), at=NOW - 181 * day)
+    await keep(store, sql, made.receipt(), at=NOW - 179 * day)
+    await keep(store, sql, made.receipt(), at=NOW - 2 * day)
+    if settled:
+        await store.accounts.settle(NOW, [])
+        assert await store.accounts.missing(NOW) == {"jd": 3}
+    assert await store.accounts.missing(NOW, NOW - 180 * day) == {"jd": 2}
+    await store.accounts.settle(NOW, [], oldest=NOW - 180 * day)
+    assert len(await store.accounts.take_missing("jd", 10)) == 2
+    assert await store.accounts.missing(NOW) == {"jd": 2}
+
+
+async def test_one_call_says_whether_more_wait(store, made, sql):
+    for number in range(3):
+        await keep(store, sql, made.receipt(), at=NOW + number * SOON)
+    assert await store.accounts.settle(NOW + 10 * SOON, [], most=2)
+    assert not await store.accounts.settle(NOW + 10 * SOON, [], most=2)
+    assert await store.accounts.missing(BEFORE) == {"jd": 3}
+
+
+async def test_counting_what_is_missing_reads_only_what_nobody_looked_at(store, sql):
+    """However many receipts and accounts there are: those before the mark are not read, the others found one by one."""
+    await sql.execute(
+        "insert into receipts (side, counterparty, batch, id, epoch, count, receipt, elements, evaluated, proof, salt,"
+        " adopted, recorded_at) select 'owner', 'jd', gen_random_uuid(), sha256(n::text::bytea), '', 1, '', '', '', '',"
+        " '', false, $1::timestamptz - n * interval '1 second' from generate_series(1, 20000) n",
+        NOW,
+    )
+    await sql.execute(
+        "insert into ledger_accounts select 'jd', 'receipt', id, seq, decode(repeat('00', 16), 'hex'), '', seq + 1, now()"
+        " from receipts"
+    )
+    await sql.execute("insert into ledger_awaited_upto (upto) values ($1)", NOW - 5 * SOON)
+    await sql.execute("analyze receipts; analyze ledger_accounts")
+    query = load("accounts.sql")["count_missing"]
+    for placeholder, when in (("$1", NOW - timedelta(days=180)), ("$2", NOW)):
+        query = query.replace(placeholder, f"timestamptz '{when.isoformat()}'")
+    plan = [row[0] for row in await sql.fetch("explain (analyze, costs off, timing off) " + query)]
+    [receipts] = [line for line in plan if " on receipts r" in line]
+    [accounts] = [line for line in plan if " on ledger_accounts a" in line]
+    assert "receipts_by_time" in receipts
+    assert "ledger_accounts_pkey" in accounts
+    assert "loops=5)" in accounts
 
 
 async def test_statements_are_missing_for_as_long_as_they_are_held(store):
     one, other = (AwaitedRow("jd", "snapshot", bytes([number]) * 32, NOW) for number in (1, 2))
     await store.accounts.settle(NOW, [one, other])
-    assert await store.accounts.missing() == {"jd": 2}
+    assert await store.accounts.missing(BEFORE) == {"jd": 2}
     await store.accounts.settle(NOW, [other])
-    assert await store.accounts.missing() == {"jd": 1}
+    assert await store.accounts.missing(BEFORE) == {"jd": 1}
     await store.ledger.account("jd", [AccountRow("snapshot", other.source, 0, bytes(16), b"", 1, NOW)])
     await store.accounts.settle(NOW, [other])
-    assert await store.accounts.missing() == {}
+    assert await store.accounts.missing(BEFORE) == {}
 
 
 async def test_what_is_missing_is_given_in_turn(store, made, sql):

@@ -22,7 +22,10 @@ on conflict (member, kind, source) do nothing
 
 -- name: move_awaited
 insert into ledger_awaited_upto (upto) values ($1)
-on conflict (one) do update set upto = greatest(ledger_awaited_upto.upto, excluded.upto)
+on conflict (one) do update set upto = excluded.upto
+
+-- name: drop_old
+delete from ledger_awaited where kind = 'receipt' and since < $1
 
 -- name: await_statements
 insert into ledger_awaited (member, kind, source, since)
@@ -46,8 +49,27 @@ where w.kind <> 'receipt'
 delete from ledger_awaited w
 where exists (select from ledger_accounts a where a.member = w.member and a.kind = w.kind and a.source = w.source)
 
--- name: count_awaited
-select member, count(*) as missing from ledger_awaited group by member
+-- name: count_missing
+-- What is awaited; and of the receipts that were not looked at yet (since $1, before $2) what would be. The latter are
+-- few while the peer runs: receipts_by_time gives them, and of each the primary keys tell what is known. Those are asked
+-- by scalar subqueries, for an anti-join would be planned for many receipts and read all accounts.
+select member, count(*) as missing
+from (
+    select member from ledger_awaited where kind <> 'receipt' or since >= $1
+    union all
+    select r.counterparty
+    from receipts r
+    where r.recorded_at >= greatest($1, (select upto from ledger_awaited_upto)) and r.recorded_at < $2
+      and (
+          select a.index from ledger_accounts a
+          where a.member = r.counterparty and a.kind = 'receipt' and a.source = r.id
+      ) is null
+      and (
+          select w.asked from ledger_awaited w
+          where w.member = r.counterparty and w.kind = 'receipt' and w.source = r.id
+      ) is null
+) as found
+group by member
 
 -- name: take_awaited
 -- Those that were asked for least often first.

@@ -163,15 +163,6 @@ on conflict (member, kind, source) do nothing
 select kind, source, index, salt, proof, size, received_at from ledger_accounts
 where member = $1 and kind = $2 and source = $3
 
--- name: missing
-select r.counterparty as member, count(*) as missing
-from receipts r
-where r.recorded_at >= $1 and r.recorded_at < $2
-  and not exists (
-      select from ledger_accounts a where a.member = r.counterparty and a.kind = 'receipt' and a.source = r.id
-  )
-group by r.counterparty
-
 -- name: followed
 select * from ledger_followed where member = $1
 
