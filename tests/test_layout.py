@@ -70,6 +70,7 @@ ACTING = {
     "query.batch": "carries the futures on which concurrent checks wait for one ask",
     "sharing.published": "the publisher's memory: wakes long polls, opens files in a thread",
     "sharing.mirror": "the subscriber's lists: verifies files in a thread",
+    "sharing.remembered": "a part of the mirror: keeps the statements that it has taken",
     "sharing.copies": "a part of the mirror: fetches, maps and deletes files",
     "sharing.build": "runs in worker processes and draws the nonces of records there",
     "sharing.builders": "starts those processes, and feeds them from a thread",

@@ -57,9 +57,9 @@ class AccountingClient:
         path = ENTRY.format(source=source.hex())
         return await self._calls.get(member, path, CBOR, MAX_ENTRIES, SECONDS, query={"size": str(size)})
 
-    async def held(self, member: str) -> bytes:
-        """Fetch what the member holds of others."""
-        return await self._calls.get(member, HELD, CBOR, MAX_HELD, SECONDS)
+    async def held(self, member: str, after: int) -> bytes:
+        """Fetch a page of what the member holds of others; `after` is 0, or where the page before said to go on."""
+        return await self._calls.get(member, HELD, CBOR, MAX_HELD, SECONDS, query={"after": str(after)})
 
     async def held_statement(self, member: str, digest: bytes) -> bytes:
         """Fetch a statement that the member holds, by its digest (32 bytes): the wire form."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from random import SystemRandom
 from typing import Final, final
@@ -16,7 +17,7 @@ from typing import Final, final
 from riskshare.api_models import LogModel
 from riskshare.client import LedgerClient
 from riskshare.client.accounting import AccountingClient
-from riskshare.errors import LedgerError, PeerError, PeerGarbage, PeerRefused
+from riskshare.errors import LedgerError, PeerError, PeerGarbage, PeerRefused, SnapshotError
 from riskshare.ledger.account import GRACE, Accountant, Followed, Place
 from riskshare.ledger.checkpoint import SignedCheckpoint, origin_of, parse_signed
 from riskshare.ledger.entry_page import MAX_ROWS, Entry, make_page, page_tiles
@@ -30,9 +31,11 @@ from riskshare.peer.chores import Chore, Chores
 from riskshare.peer.opening import now
 from riskshare.peer.parts import OwnerHalf, QuerierHalf, Shared
 from riskshare.sharing.compare import Comparer
+from riskshare.sharing.epoch import EpochStatement
 from riskshare.sharing.evidence import every_log_key
-from riskshare.sharing.held_page import HeldStatement, held_statement, make_held
+from riskshare.sharing.held_page import HeldStatement, held_statement, make_held, read_row
 from riskshare.sharing.kept import FraudProofRow
+from riskshare.sharing.signed import Signed
 from riskshare.store.store import Store
 
 ACCOUNT_SECONDS: Final = 5.0
@@ -42,6 +45,9 @@ HELD_SECONDS: Final = 2.0
 
 MOST_SETTLED: Final = 20
 """Calls of `settle` in one round: some 20,000 receipts a second are kept up with."""
+
+MOST_TOLD: Final = 4096
+"""Snapshots on one page of what is held."""
 
 LOOKED_AT: Final = 4096
 """Entries of this log that one page looks through."""
@@ -55,7 +61,7 @@ class Shown:
         self._store = shared.store
         self._published = owner.published
         self._holding = holding
-        self._page: tuple[float, bytes] | None = None
+        self._pages: dict[int, tuple[float, bytes]] = {}
 
     async def entries(self, reader: str, after: int, size: int) -> bytes | None:
         """A page of the reader's entries."""
@@ -91,18 +97,23 @@ class Shown:
     def _readable(self, row: EntryRow, reader: str) -> bool:
         return row.kind == "receipt" or self._published.tells(row.kind, row.about, reader)
 
-    async def held(self) -> bytes:
-        """What is held of others."""
-        if self._page is None or time.monotonic() - self._page[0] > HELD_SECONDS:
-            checkpoints = await self._holding.others()
-            page = make_held(self._holding.statements(), checkpoints)
-            self._page = time.monotonic(), page.to_bytes()
-        return self._page[1]
+    async def held(self, after: int) -> bytes:
+        """A page of what is held of others."""
+        current = time.monotonic()
+        self._pages = {place: made for place, made in self._pages.items() if current - made[0] <= HELD_SECONDS}
+        if after not in self._pages:
+            checkpoints, epochs = await self._holding.others(), self._holding.epochs()
+            in_use = [value.digest for value, _ in epochs if now() < value.until]
+            told, following = await self._store.trust.held_after(after, in_use, MOST_TOLD)
+            told += [(one.key, one.digest) for one in (held_statement(*epoch) for epoch in epochs)]
+            self._pages[after] = current, make_held(told, checkpoints, following).to_bytes()
+        return self._pages[after][1]
 
     async def held_statement(self, digest: bytes) -> bytes | None:
         """One statement."""
-        found = (one.signed.statement.wire() for one in self._holding.statements() if one.digest == digest)
-        return next(found, None)
+        epochs = (held_statement(*epoch) for epoch in self._holding.epochs())
+        found = next((one.signed.statement.wire() for one in epochs if one.digest == digest), None)
+        return await self._store.trust.held(digest) if found is None else found
 
 
 @final
@@ -114,8 +125,22 @@ class Holding:
         self._trusted = querier.mirror.trusted
 
     def statements(self) -> Iterable[HeldStatement]:
-        """Statements of other owners."""
+        """Statements of other owners: of each list the newest, and the one that serves."""
         return [held_statement(value, signed) for value, signed in self._trusted.open_statements()]
+
+    def epochs(self) -> Sequence[tuple[EpochStatement, Signed]]:
+        """Epochs of other owners."""
+        found = self._trusted.open_statements()
+        return [(value, signed) for value, signed in found if isinstance(value, EpochStatement)]
+
+    async def differing(self, theirs: Mapping[bytes, bytes]) -> Sequence[HeldStatement]:
+        """Statements held under these keys that have another digest."""
+        epochs = (held_statement(*epoch) for epoch in self.epochs())
+        found = [one for one in epochs if theirs.get(one.key, one.digest) != one.digest]
+        for row in await self._shared.store.trust.differing_held(theirs):
+            with suppress(SnapshotError):  # a row that nobody can use any more
+                found.append(read_row(self._shared.directory.network, row))
+        return found
 
     async def checkpoints(self) -> Sequence[SignedCheckpoint]:
         """Those of others, and our own head."""

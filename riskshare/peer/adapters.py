@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, final
@@ -16,7 +16,8 @@ from riskshare.logs import get_log
 from riskshare.metrics import Metrics
 from riskshare.peer.directory import Directory
 from riskshare.registry import Registry
-from riskshare.sharing.kept import FraudProofRow, TrustedRow
+from riskshare.sharing.held_page import SPAN
+from riskshare.sharing.kept import FraudProofRow, HeldRow, TrustedRow
 from riskshare.sharing.published import Published
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.store.records import Records
@@ -90,6 +91,14 @@ class TrustState:
             return False
         self._rows[place] = saved
         return True
+
+    async def keep_held(self, rows: Sequence[HeldRow]) -> Sequence[HeldRow]:
+        """Keep snapshots for members to compare."""
+        return await self._trust.keep_held(rows, SPAN)
+
+    async def differing_held(self, theirs: Mapping[bytes, bytes]) -> Sequence[HeldRow]:
+        """Those that are kept and say something else."""
+        return await self._trust.differing_held(theirs)
 
     async def add_fraud_proof(self, row: FraudProofRow) -> bool:
         """Keep evidence."""

@@ -338,14 +338,13 @@ class Peer:
         return [*(file.read_bytes() for file in between), newest.to_file()]
 
     async def _tidy(self) -> None:
-        """Forget what has had its time: replies, and snapshots and segments that no audit needs any more.
-
-        A segment's row goes before its file: a crash in between leaves a file that nobody names.
-        """
+        """Forget what has had its time: replies, and snapshots and segments that no audit needs any more."""
         store = self.shared.store
         await store.idempotency.forget(now() - IDEMPOTENCY_TERM)
         before = now() - timedelta(days=self.config.audit.window_days)
         await store.publications.forget_snapshots(before)
+        await store.trust.forget_held(before)
+        # A segment's row goes before its file: a crash in between leaves a file that nobody names.
         gone = [row.ref.file_digest for row in await store.publications.unreferenced_segments(before)]
         await store.publications.forget_segments(gone)
         for digest in gone:

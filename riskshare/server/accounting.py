@@ -1,7 +1,7 @@
 """Both sides know, on the peers' listener: for members only.
 
 GET entries    this member's entries that concern the reader, with proofs; page by page, or one by its source
-GET held       what this member holds of others: digests and checkpoints; or one statement by its digest
+GET held       what this member holds of others: digests and checkpoints, page by page; or one statement by its digest
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Accounting(Protocol):
     async def entry(self, reader: str, source: bytes, size: int) -> bytes | None:
         """The page with the one entry of a source, or with none."""
 
-    async def held(self) -> bytes:
-        """What this member holds of others."""
+    async def held(self, after: int) -> bytes:
+        """A page of what this member holds of others; `after` is 0, or what the page before said."""
 
     async def held_statement(self, digest: bytes) -> bytes | None:
         """A statement that it holds, in its wire form."""
@@ -73,7 +73,7 @@ class _Accounts:
 
     async def held(self, request: web.Request) -> web.Response:
         self._reader(request)
-        return _found(await self._accounting.held())
+        return _found(await self._accounting.held(_number(request, "after")))
 
     async def held_statement(self, request: web.Request) -> web.Response:
         self._reader(request)

@@ -1,10 +1,14 @@
 """Comparing what members hold of one another: two versions of one statement, two histories of one log.
 
 A member that shows different things to different members is found when those compare. Each tells the others the
-digests of the statements and the checkpoints that it holds (`held_page`); where a digest differs from ours, the
-statement itself is fetched, and both together are a fraud proof. Two checkpoints of one log agree if the log's own
-tiles lead from the smaller to the larger; where they lead elsewhere, they are the proof (`ledger.histories`). A log
-that gives no tiles for what it signed, time after time, is suspect, and both checkpoints are kept.
+digests of the statements and the checkpoints that it holds (`held_page`), each digest once, page by page; where one
+differs from ours, the statement itself is fetched, and both together are a fraud proof. Of two members that hold
+different statements, the one that reads the other's digest later finds it. Who forked a list contradicts himself in
+each version from there on: one proof, of the earliest that is found, is enough.
+
+Two checkpoints of one log agree if the log's own tiles lead from the smaller to the larger; where they lead elsewhere,
+they are the proof (`ledger.histories`). A log that gives no tiles for what it signed, time after time, is suspect, and
+both checkpoints are kept.
 
 What another member claims convicts nobody: only what the accused signed does.
 """
@@ -13,8 +17,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from riskshare.errors import EncodingError, LedgerError, PeerError, SnapshotError
 from riskshare.ledger.checkpoint import SignedCheckpoint, member_of
@@ -32,27 +37,46 @@ from riskshare.sharing.signed import Keys, read_signed
 MOST_DIFFERENCES: Final = 16
 """Statements that are fetched from one member in one round, at most."""
 
+MOST_OPEN: Final = 1024
+"""Differences with one member that wait to be looked into; while there are so many, its next page is not read."""
+
 MOST_PROOFS: Final = 256
 """Pairs of checkpoints that are held against each other in one round, at most: each costs a few tiles."""
 
 MOST_REMEMBERED: Final = 4096
-"""Pairs of checkpoints of which it is remembered that they agree, or how often a log failed to show it."""
+"""Pairs of checkpoints of which it is remembered that they agree, or how often a log failed to show it; and as many
+differences of which it is remembered that they came to nothing, and lists that are convicted."""
 
 PATIENCE: Final = 3
-"""So many rounds a log may fail to give the tiles between two of its checkpoints, before it is suspect."""
+"""So many rounds a log may fail to give the tiles between two of its checkpoints, before it is suspect; and so many a
+member may fail to show a statement that it says it holds."""
 
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 AT_ONCE: Final = 8
 """Members that are asked at once what they hold: of two that are slow, none waits for the other."""
 
-NOTHING: Final = HeldPage({}, ())
+
+@dataclass(slots=True)
+class Difference:
+    """A statement of ours, the digest that another member holds in its place, and how often that was not shown."""
+
+    mine: HeldStatement
+    digest: bytes
+    failures: int = 0
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Which to look into first."""
+        return self.failures, self.mine.version
 
 
 class Others(Protocol):
     """The other members' peers. Raises PeerError."""
 
-    async def held(self, member: str) -> bytes:
-        """What the member holds of others: a `HeldPage`."""
+    async def held(self, member: str, after: int) -> bytes:
+        """What the member holds of others: a `HeldPage`, the first or the one after another."""
 
     async def held_statement(self, member: str, digest: bytes) -> bytes:
         """A statement that it holds, in its wire form."""
@@ -64,8 +88,8 @@ class Others(Protocol):
 class Own(Protocol):
     """What this member holds."""
 
-    def statements(self) -> Iterable[HeldStatement]:
-        """Statements of other owners, of open lists."""
+    async def differing(self, theirs: Mapping[bytes, bytes]) -> Sequence[HeldStatement]:
+        """Statements of other owners, of open lists, held under these keys with other digests. Raises StoreError."""
 
     async def checkpoints(self) -> Sequence[SignedCheckpoint]:
         """Verified checkpoints of other members' logs, and the head of our own, bare. Raises StoreError."""
@@ -114,6 +138,14 @@ class Comparer:
         self._failures: dict[tuple[str, str], int] = {}
         """Of pairs of checkpoints, how often their log failed to show that they agree; 0: they agree."""
         self._left = MOST_PROOFS
+        self._after: dict[str, int] = {}
+        """By member, where to read on."""
+        self._open: dict[str, dict[bytes, Difference]] = {}
+        """By member, differences to look into, by key."""
+        self._settled: dict[tuple[str, bytes, bytes], None] = {}
+        """Differences that came to nothing: member, key, digest."""
+        self._convicted: dict[tuple[str, bytes], None] = {}
+        """Chains of whose fork we hold a proof."""
 
     async def compare(self, members: Iterable[str]) -> None:
         """Compare with each of the members; one that cannot be reached, or talks nonsense, stops nothing.
@@ -126,34 +158,60 @@ class Comparer:
         for some in _parts(list(members)):
             pages = await asyncio.gather(*map(self._page, some))
             for member, page in zip(some, pages, strict=True):
-                await self._compare_statements(member, page.statements)
-                for signed in page.checkpoints:
-                    await self.hold(member, signed)
+                if page is not None:
+                    await self._differences(member, page)
+                    await self._look_into(member)
+                    for signed in page.checkpoints:
+                        await self.hold(member, signed)
 
-    async def _page(self, member: str) -> HeldPage:
-        """What a member holds; nothing, if that is not to be had."""
+    async def _page(self, member: str) -> HeldPage | None:
+        """What a member holds and did not tell before; None, if that is not to be had."""
         try:
-            return read_held(await self._others.held(member))
+            return read_held(await self._others.held(member, self._after.get(member, 0)))
         except PeerError:
-            return NOTHING
+            return None
         except EncodingError as error:
             self._watch.doubted(member, "peer_garbage", error.message)
-            return NOTHING
+            return None
 
     # -- statements ------------------------------------------------------------------
 
-    async def _compare_statements(self, member: str, theirs: Mapping[bytes, bytes]) -> None:
-        differing = [mine for mine in self._own.statements() if theirs.get(mine.key, mine.digest) != mine.digest]
-        for mine in differing[:MOST_DIFFERENCES]:
-            try:
-                wire = await self._others.held_statement(member, theirs[mine.key])
-                await self._keep(self._fraud(mine, wire, theirs[mine.key]))
-            except PeerError as error:
-                self._watch.doubted(
-                    member, error.code, f"It holds another statement, and does not show it: {error.message}"
-                )
-            except SnapshotError as error:
-                self._watch.doubted(member, error.code, error.message)
+    async def _differences(self, member: str, page: HeldPage) -> None:
+        """Note where a page differs from what we hold; go on behind it when all of them are noted."""
+        found = self._open.setdefault(member, {})
+        for mine in await self._own.differing(page.statements):
+            digest = page.statements[mine.key]
+            if mine.chain in self._convicted or (member, mine.key, digest) in self._settled:
+                continue
+            if len(found) >= MOST_OPEN:
+                return
+            found.setdefault(mine.key, Difference(mine, digest))
+        self._after[member] = page.next
+
+    async def _look_into(self, member: str) -> None:
+        found = self._open[member]
+        for each in sorted(found.values(), key=lambda each: each.order)[:MOST_DIFFERENCES]:
+            if each.mine.chain in self._convicted or await self._is_settled(member, each):
+                del found[each.mine.key]
+
+    async def _is_settled(self, member: str, each: Difference) -> bool:
+        """Look into one difference; False: it was not shown, and will be asked for again."""
+        try:
+            wire = await self._others.held_statement(member, each.digest)
+            await self._keep(self._fraud(each.mine, wire, each.digest))
+        except PeerError as error:
+            told = f"It holds another statement, and does not show it: {error.message}"
+            self._watch.doubted(member, error.code, told)
+            each.failures += 1
+            if each.failures < PATIENCE:
+                return False
+        except SnapshotError as error:
+            self._watch.doubted(member, error.code, error.message)
+        else:
+            _bounded(self._convicted, each.mine.chain, None)
+            return True
+        _bounded(self._settled, (member, each.mine.key, each.digest), None)
+        return True
 
     def _fraud(self, mine: HeldStatement, wire: bytes, digest: bytes) -> FraudProofRow:
         """The proof that both statements make. Raises SnapshotError if they make none."""
@@ -222,14 +280,19 @@ class Comparer:
         return find_histories(first, second, TileReader(tiles).read)
 
     def _remember(self, pair: tuple[str, str], failures: int) -> int:
-        self._failures[pair] = failures
-        while len(self._failures) > MOST_REMEMBERED:
-            del self._failures[next(iter(self._failures))]
+        _bounded(self._failures, pair, failures)
         return failures
 
     async def _keep(self, row: FraudProofRow) -> None:
         if await self._evidence.add_fraud_proof(row):
             self._watch.convicted(row)
+
+
+def _bounded(known: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """Put something into what is remembered; the oldest goes where that is too much."""
+    known[key] = value
+    while len(known) > MOST_REMEMBERED:
+        del known[next(iter(known))]
 
 
 def _parts(members: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -217,6 +217,20 @@ class TrustedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A snapshot of another owner, of an open list, under the key by which members compare it (`held_page`)."""
+
+    key: bytes
+    digest: bytes
+    list_name: str
+    epoch: bytes
+    version: int
+    wire: bytes = field(repr=False)
+    signer: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class FraudProofRow:
     """Two statements that convict `accused`. `about` is the 32-byte digest of what they are about."""
 

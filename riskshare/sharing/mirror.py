@@ -1,6 +1,7 @@
 """The mirror: local copies of other members' lists, each byte of them verified, and the views over them.
 
-Order of taking a snapshot: statement verified -> missing versions walked -> missing segments fetched and on disk ->
+Order of taking a snapshot: statement verified -> missing versions walked -> all of them kept, for members to compare
+(`remembered`) -> missing segments fetched and on disk ->
 each byte of them, and the labels of them all, verified -> accepted, and the new view serves -> state stored. Until then
 the last good one serves, until it expires. A crash in between costs a repetition, nothing else: what is on disk
 is verified again when it is taken up.
@@ -17,7 +18,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
 from riskshare.encoding import canonical_json, cbor_decode, parse_canonical_json, sha256
 from riskshare.errors import (
@@ -30,10 +31,13 @@ from riskshare.errors import (
     StoreError,
     TrustError,
 )
+from riskshare.sharing.chain import Held
 from riskshare.sharing.copies import Copies, Files, Following, Rules
+from riskshare.sharing.held_page import survives
 from riskshare.sharing.history import Accepted, Gap, Unchanged
 from riskshare.sharing.kept import FraudProofRow, TrustedRow
 from riskshare.sharing.progress import is_behind, without_times
+from riskshare.sharing.remembered import HeldState, Remembered
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.snapshot import MAX_BYTES, SnapshotStatement
 from riskshare.sharing.standing import ListStanding, OwnerStanding, Refusal, Status
@@ -55,6 +59,8 @@ YOUNG: Final = timedelta(hours=1)
 """Files that are not older are not swept."""
 
 STATE_LIMIT: Final = 64 * 1024 * 1024
+
+_Outcome = TypeVar("_Outcome")
 
 Place = tuple[str, bytes]
 """Full list name and epoch digest."""
@@ -81,7 +87,7 @@ class Source(Protocol):
         """Write exactly that part of a segment file into `out`, from its present position on."""
 
 
-class State(Protocol):
+class State(HeldState, Protocol):
     """Where the state of `TrustedSnapshots` survives restarts."""
 
     async def trusted(self) -> Sequence[TrustedRow]:
@@ -135,6 +141,7 @@ class Mirror:
         self._pending: dict[Place, SnapshotStatement] = {}
         self._refused: dict[Place, Refusal] = {}
         self._told: set[bytes] = set()
+        self._remembered = Remembered(trusted, state)
 
     def following(self, list_name: str, epoch: bytes) -> Following | None:
         """What to look into for a list in an epoch."""
@@ -176,6 +183,8 @@ class Mirror:
                 self._observer.failed(row.owner, row.list_name, error)
                 continue
             self._saved[row.owner, row.list_name] = (row.revision, canonical_json(without_times(value)))
+        believed = self.trusted.open_statements()  # kept already, unless a crash came between
+        self._remembered.add((value, signed) for value, signed in believed if isinstance(value, SnapshotStatement))
         for owner in owners:
             await self._reopen(owner)
 
@@ -212,7 +221,7 @@ class Mirror:
 
     async def _take(self, owner: str, list_name: str, data: bytes) -> bool:
         try:
-            offered = self.trusted.accept_snapshot(owner, data, self._now())
+            offered = await self._believed(self.trusted.accept_snapshot, owner, data)
             outcome = await self._walk(owner, offered) if isinstance(offered, Gap) else offered
         finally:
             await self.tell_frauds()
@@ -224,6 +233,9 @@ class Mirror:
         if following is not None and following.digest == digest:
             self._accept(place)
             return False
+        self._remembered.add([(snapshot, outcome.held.signed)])
+        await self._remembered.keep()
+        await self.tell_frauds()
         abandoned, self._pending[place] = self._pending.get(place), snapshot
         if abandoned is not None:
             self._drop(abandoned)
@@ -263,19 +275,34 @@ class Mirror:
 
     async def _walk(self, owner: str, gap: Gap) -> Accepted | Unchanged:
         """Fetch the statements between what is held and what was offered, and offer them newest first."""
+        walked: dict[bytes, Held] = {}
+        tops: dict[bytes, int] = {}
         for _ in range(MOST_MISSING):
             outcome: Accepted | Gap = gap
             if gap.last_missing is not None:
-                version = gap.last_missing
-                data = await self._source.snapshot_version(owner, gap.list_name, gap.epoch, version)
-                outcome = self.trusted.accept_missing(owner, data, self._now())
+                found = [await self._source.snapshot_version(owner, gap.list_name, gap.epoch, gap.last_missing)]
             else:
-                for data in await self._end_of_chain(owner, gap):
-                    outcome = self.trusted.accept_missing(owner, data, self._now())
+                found = await self._end_of_chain(owner, gap)
+            for data in found:
+                outcome = await self._believed(self.trusted.accept_missing, owner, data)
+                held = self.trusted.read_snapshot(owner, data, self._now())
+                if survives(held.version, tops.setdefault(held.snapshot.epoch, held.version)):
+                    walked[held.digest] = held
             if not isinstance(outcome, Gap):
+                self._remembered.add((held.snapshot, held.signed) for held in walked.values())
                 return outcome
             gap = outcome
         raise _broken()
+
+    async def _believed(self, accept: Callable[[str, bytes, datetime], _Outcome], owner: str, data: bytes) -> _Outcome:
+        """Offer a statement; one that is refused as a fork is held against what was taken before."""
+        try:
+            return accept(owner, data, self._now())
+        except SnapshotError as error:
+            if error.code == "fork":
+                held = self.trusted.read_snapshot(owner, data, self._now())
+                await self._remembered.confront(held.snapshot, held.signed)
+            raise
 
     async def _end_of_chain(self, owner: str, gap: Gap) -> list[bytes]:
         """The missing statements of an older epoch, newest first, up to the one by which the new epoch begins.
@@ -354,6 +381,7 @@ class Mirror:
         value = self.trusted.chain_state(list_name) if list_name else self.trusted.owner_state(owner)
         state = canonical_json(without_times(value))
         revision, saved = self._saved.get(place, (0, b""))
+        await self._remembered.keep()
         if saved == state:
             return
         full = canonical_json(value)

@@ -130,8 +130,8 @@ class TrustedSnapshots:
             SnapshotError: see the module.
 
         """
-        held = self._read(owner, data, now)
-        history = self._lists.get(held.snapshot.list_name) or History(held.snapshot.list_name, self._convict)
+        held = self.read_snapshot(owner, data, now)
+        history = self._lists.get(held.snapshot.list_name) or History(held.snapshot.list_name, self.contradicted)
         held = history.as_first_received(held)
         require_standing(self._keys(owner), held.signed, [held.snapshot.issued_at])
         history.refuse_known(held)
@@ -152,7 +152,7 @@ class TrustedSnapshots:
             SnapshotError: `fork`, `broken_chain`, `foreign_key`, `wrong_list`, `malformed_statement`.
 
         """
-        held = self._read(owner, data, now)
+        held = self.read_snapshot(owner, data, now)
         history = self._lists.get(held.snapshot.list_name)
         if history is None:
             raise SnapshotError("No statement of this list is missing.", code="broken_chain")
@@ -316,7 +316,7 @@ class TrustedSnapshots:
 
     def restore_owner(self, value: object) -> None:
         """Take what `owner_state` gave, in place of what is held. Raises SnapshotError."""
-        announced = Announced.from_json(self.network, self.reader, value, self._convict)
+        announced = Announced.from_json(self.network, self.reader, value, self.contradicted)
         announced.most_lists = self._most_lists
         announced.judge(self._keys)
         self._owners[announced.owner] = announced
@@ -324,7 +324,7 @@ class TrustedSnapshots:
     def restore_chain(self, value: object) -> None:
         """Take what `chain_state` gave, in place of what is held. Raises SnapshotError."""
         fields = Fields(value, _LIST_KEYS, "kept list")
-        history = History(fields.named("list", check_list_name), self._convict)
+        history = History(fields.named("list", check_list_name), self.contradicted)
         chains = [Chain.from_json(self.network, item) for item in fields.items("chains", _MAX_KEPT)]
         history.chains = {chain.epoch: chain for chain in chains}
         history.judge(self._keys(list_owner(history.list_name)))
@@ -351,9 +351,9 @@ class TrustedSnapshots:
             fresh.restore_chain(kept)
         self._owners, self._lists = fresh._owners, fresh._lists
         for announced in self._owners.values():
-            announced.convict = self._convict
+            announced.convict = self.contradicted
         for history in self._lists.values():
-            history.convict = self._convict
+            history.convict = self.contradicted
 
     def forget(self, list_name: str) -> None:
         """Forget a list, so that its next snapshot is a first contact: an operator's decision, never a peer's."""
@@ -364,12 +364,13 @@ class TrustedSnapshots:
     def _kept(self, owner: str, take: Callable[[Announced], _Taken]) -> _Taken:
         announced = self._owners.get(owner)
         if announced is None:
-            announced = Announced(owner, self.reader, self.network, self._convict, most_lists=self._most_lists)
+            announced = Announced(owner, self.reader, self.network, self.contradicted, most_lists=self._most_lists)
         taken = take(announced)
         self._owners[owner] = announced
         return taken
 
-    def _read(self, owner: str, data: bytes, now: datetime) -> Held:
+    def read_snapshot(self, owner: str, data: bytes, now: datetime) -> Held:
+        """Step 1 of `accept_snapshot` alone; nothing is believed by it. Raises SnapshotError."""
         publics = [term.public for term in self._keys(owner)]
         signed = read_signed(snapshots.KIND, self.network, data, publics, received=now, limit=snapshots.MAX_BYTES)
         snapshot = SnapshotStatement.from_statement(signed.statement)
@@ -422,7 +423,7 @@ class TrustedSnapshots:
         expires_at = min(chain.served.snapshot.expires_at, epoch.until)
         return status_at(expires_at, chain.confirmed_at, self._bounds.get(list_name, self._stale_after), now)
 
-    def _convict(self, first: Signed, second: Signed) -> None:
+    def contradicted(self, first: Signed, second: Signed) -> None:
         """Keep two contradicting statements, if they do convict their owner."""
         accused = read_value(first.statement).owner
         proof = FraudProof(first.statement.kind, accused, first, second)

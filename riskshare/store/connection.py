@@ -29,6 +29,7 @@ LOCK_CLASS: Final = 0x7269736B
 MIGRATION_LOCK: Final = 1
 LEADER_LOCK: Final = 2
 LEDGER_LOCK: Final = 3
+HELD_LOCK: Final = 4
 
 
 @dataclass(frozen=True, slots=True)

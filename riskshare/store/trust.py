@@ -6,11 +6,12 @@ a race of two workers.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, final
 
-from riskshare.sharing.kept import CatalogueRow, EpochStatementRow, FraudProofRow, RegistryRow, TrustedRow
-from riskshare.store.connection import affected
+from riskshare.sharing.kept import CatalogueRow, EpochStatementRow, FraudProofRow, HeldRow, RegistryRow, TrustedRow
+from riskshare.store.connection import HELD_LOCK, LOCK_CLASS, affected, columns
 from riskshare.store.failures import guarded
 from riskshare.store.queries import load
 
@@ -110,6 +111,58 @@ class Trust:
         """The states of all lists that this member follows."""
         with guarded():
             return [TrustedRow(**row) for row in await self._pool.fetch(_SQL["all_trusted"])]
+
+    async def keep_held(self, rows: Sequence[HeldRow], span: int) -> list[HeldRow]:
+        """Keep snapshots of others, each key once in `rows`; gives those that stood there and say something else.
+
+        What is given last stands. Of older versions of their lists only those are left that survive, as
+        `held_page.survives` tells, with `span` for its SPAN.
+        """
+        newest: dict[tuple[str, bytes], int] = {}
+        for row in rows:
+            chain = row.list_name, row.epoch
+            newest[chain] = max(row.version, newest.get(chain, 0))
+        values = [
+            (row.key, row.digest, row.list_name, row.epoch, row.version, row.wire, row.signer, row.received_at)
+            for row in rows
+        ]
+        with guarded():
+            async with self._pool.acquire() as connection, connection.transaction():
+                await connection.execute(_SQL["lock_held"], LOCK_CLASS, HELD_LOCK)
+                former = await connection.fetch(_SQL["keep_held"], *columns(values, 8))
+                chains = columns([(*chain, version) for chain, version in newest.items()], 3)
+                await connection.execute(_SQL["thin_held"], *chains, span)
+        return [HeldRow(**row) for row in former]
+
+    async def held_after(
+        self, after: int, epochs: Collection[bytes], limit: int
+    ) -> tuple[list[tuple[bytes, bytes]], int]:
+        """Keys and digests of snapshots of these epochs, in the order of keeping, and where to go on.
+
+        `after` is 0 at first, then the second part of the call before; one that is greater than all that was ever
+        given (another database) leads back.
+        """
+        with guarded():
+            rows = await self._pool.fetch(_SQL["held_after"], after, list(epochs), limit)
+            upto = rows[-1]["seq"] if rows else min(after, await self._pool.fetchval(_SQL["held_upto"]))
+        return [(row["key"], row["digest"]) for row in rows], upto
+
+    async def differing_held(self, theirs: Mapping[bytes, bytes]) -> list[HeldRow]:
+        """The snapshots held under these keys that have another digest."""
+        with guarded():
+            rows = await self._pool.fetch(_SQL["differing_held"], list(theirs), list(theirs.values()))
+        return [HeldRow(**row) for row in rows]
+
+    async def held(self, digest: bytes) -> bytes | None:
+        """A snapshot that is held, by its digest: the wire form."""
+        with guarded():
+            wire: bytes | None = await self._pool.fetchval(_SQL["held"], digest)
+        return wire
+
+    async def forget_held(self, before: datetime) -> None:
+        """Forget snapshots of others that were received before that time."""
+        with guarded():
+            await self._pool.execute(_SQL["forget_held"], before)
 
     async def keep_fraud_proof(self, row: FraudProofRow) -> bool:
         """Keep a proof of fraud. False if the same is kept already."""

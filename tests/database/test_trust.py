@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from riskshare.encoding import sha256
 from riskshare.errors import IdempotencyError
-from riskshare.sharing.kept import CatalogueRow, EpochStatementRow, FraudProofRow, RegistryRow
+from riskshare.sharing import held_page
+from riskshare.sharing.kept import CatalogueRow, EpochStatementRow, FraudProofRow, HeldRow, RegistryRow
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -99,6 +101,97 @@ async def test_the_registry_grows_without_gaps(store, made):
     assert await store.trust.registry() == versions[1]
     assert await store.trust.registry(7) == versions[0]
     assert await store.trust.registry(9) is None
+
+
+# --- snapshots of others, for members to compare
+
+
+def held(made, version=1, *, name="jd/fraud", epoch=b"\x01" * 32, at=NOW):
+    key = sha256(name.encode() + epoch + version.to_bytes(8, "big"))
+    return HeldRow(key, made.bytes(32), name, epoch, version, made.bytes(300), made.bytes(32), at)
+
+
+async def test_snapshots_are_told_once_each_page_by_page(store, made):
+    trust, epochs = store.trust, [b"\x01" * 32]
+    assert await trust.held_after(0, epochs, 10) == ([], 0)
+    rows = [held(made, version) for version in range(1, 8)]
+    for row in rows:
+        assert await trust.keep_held([row], 128) == []
+        assert await trust.keep_held([replace(row, received_at=LATER)], 128) == []
+    told = [(row.key, row.digest) for row in rows]
+    first, upto = await trust.held_after(0, epochs, 4)
+    second, end = await trust.held_after(upto, epochs, 4)
+    assert [*first, *second] == told
+    assert await trust.held_after(end, epochs, 4) == ([], end)
+    assert await trust.held_after(end + 1000, epochs, 4) == ([], end)
+    assert await trust.held_after(0, [], 4) == ([], 0)
+    await trust.keep_held([held(made, name="jd/other"), held(made, 9, epoch=b"\x02" * 32)], 128)
+    [(key, _)], _ = await trust.held_after(end, epochs, 4)
+    assert key == held(made, name="jd/other").key
+
+
+async def test_the_first_receipt_stands(store, made, sql):
+    row = held(made)
+    await store.trust.keep_held([row], 128)
+    await store.trust.keep_held([replace(row, received_at=LATER)], 128)
+    assert await sql.fetchval("select received_at from held_snapshots") == NOW
+
+
+async def test_what_contradicts_is_given_and_takes_its_place_and_is_told_anew(store, made):
+    trust, row = store.trust, held(made)
+    await trust.keep_held([row], 128)
+    _, upto = await trust.held_after(0, [row.epoch], 10)
+    other = replace(row, digest=made.bytes(32), wire=b"other")
+    assert await trust.keep_held([other], 128) == [row]
+    assert await trust.held(row.digest) is None
+    assert await trust.held(other.digest) == b"other"
+    told, _ = await trust.held_after(upto, [row.epoch], 10)
+    assert told == [(row.key, other.digest)]
+    assert await trust.differing_held({row.key: row.digest, bytes(32): bytes(32)}) == [other]
+    assert await trust.differing_held({row.key: other.digest}) == []
+    assert await trust.differing_held({}) == []
+
+
+@pytest.mark.parametrize("span", [1, 4, 128])
+async def test_of_older_versions_ever_fewer_are_held(store, made, sql, monkeypatch, span):
+    monkeypatch.setattr(held_page, "SPAN", span)
+    await store.trust.keep_held([held(made, 1, name="jd/other"), held(made, 1, epoch=b"\x02" * 32)], span)
+    for start in range(1, 1000, 111):
+        newest = start + 110
+        await store.trust.keep_held([held(made, version) for version in range(start, newest + 1)], span)
+        query = "select version from held_snapshots where list_name = 'jd/fraud' and epoch = $1 order by version"
+        found = [row["version"] for row in await sql.fetch(query, b"\x01" * 32)]
+        assert found == [version for version in range(1, newest + 1) if held_page.survives(version, newest)]
+    assert await sql.fetchval("select count(*) from held_snapshots") == len(found) + 2
+
+
+async def test_of_many_writers_at_once_nothing_becomes_visible_behind_a_reader(store, made):
+    seen, after, writing = [], 0, 8
+    epochs = [b"\x01" * 32]
+    lists = [[held(made, version, name=f"jd/{number}") for version in range(1, 20)] for number in range(writing)]
+
+    async def write(rows):
+        nonlocal writing
+        for row in rows:
+            await store.trust.keep_held([row], 128)
+        writing -= 1
+
+    tasks = [asyncio.create_task(write(rows)) for rows in lists]
+    while writing:
+        told, after = await store.trust.held_after(after, epochs, 50)
+        seen += told
+    await asyncio.gather(*tasks)
+    while (page := await store.trust.held_after(after, epochs, 50))[0]:
+        seen, after = seen + page[0], page[1]
+    keys = [key for key, _ in seen]
+    assert sorted(keys) == sorted(row.key for rows in lists for row in rows)
+
+
+async def test_what_was_received_long_ago_is_forgotten(store, made):
+    old, new = held(made, 1), held(made, 2, at=LATER)
+    await store.trust.keep_held([old, new], 128)
+    await store.trust.forget_held(LATER)
+    assert [await store.trust.held(row.digest) for row in (old, new)] == [None, new.wire]
 
 
 # --- Idempotency-Key

@@ -16,6 +16,8 @@ from riskshare.sharing import compare
 from riskshare.sharing.compare import MOST_DIFFERENCES, MOST_PROOFS, PATIENCE, Comparer
 from riskshare.sharing.fraud import FraudProof
 from riskshare.sharing.held_page import HeldPage, held_statement, make_held
+from riskshare.sharing.signed import read_signed
+from riskshare.sharing.snapshot import MAX_BYTES
 from riskshare.signature import SigningKey
 from tests.simulator.owner import Follower, Network
 
@@ -63,9 +65,9 @@ class World:
             follower.learn(self.owner)
         self.page = HeldPage({}, ())
         self.shown = {}
-        self.held_checkpoints = []
+        self.held_checkpoints, self.older = [], []
         self.kept, self.convictions, self.doubts, self.fetched = {}, [], [], []
-        self.down = set()
+        self.down, self.asked, self.looked_up = set(), [], 0
         self.comparer = Comparer(
             network="simnet",
             keys=self.network.keys,
@@ -78,7 +80,8 @@ class World:
         )
 
     # others
-    async def held(self, member):
+    async def held(self, member, after):
+        self.asked.append(after)
         if "held" in self.down:
             raise PeerDown(member, "No connection.")
         return self.page if isinstance(self.page, bytes) else self.page.to_bytes()
@@ -99,7 +102,13 @@ class World:
 
     # own
     def statements(self):
-        return [held_statement(value, signed) for value, signed in self.mine.trusted.open_statements()]
+        """Epochs and the newest snapshots, as a member holds them; older ones are put beside by `hold`."""
+        newest = [held_statement(value, signed) for value, signed in self.mine.trusted.open_statements()]
+        return [*newest, *self.older]
+
+    async def differing(self, theirs):
+        self.looked_up += len(theirs)
+        return [one for one in self.statements() if theirs.get(one.key, one.digest) != one.digest]
 
     async def checkpoints(self):
         return self.held_checkpoints
@@ -118,10 +127,10 @@ class World:
     async def compare(self):
         await self.comparer.compare(["ccb"])
 
-    def tell(self, *signed):
-        """ccb tells what its follower holds, and these checkpoints."""
-        statements = [held_statement(*one) for one in self.other.trusted.open_statements()]
-        self.page = make_held(statements, signed)
+    def tell(self, *signed, older=(), following=0):
+        """ccb tells what its follower holds, these older statements, and these checkpoints."""
+        statements = [held_statement(*one) for one in self.other.trusted.open_statements()] + [*older]
+        self.page = make_held([(one.key, one.digest) for one in statements], signed, following)
         self.shown = {one.digest: one.signed.statement.wire() for one in statements}
 
 
@@ -219,6 +228,85 @@ async def test_a_liar_does_not_keep_us_busy(world):
     world.page = HeldPage({one.key: bytes(32) for one in world.statements()}, ())
     await world.compare()
     assert len(world.fetched) == MOST_DIFFERENCES
+
+
+# --- older versions
+
+
+def branch(world, versions, count, name=NAME):
+    """Statements of a list's versions, of a history that tells `count` entries in each of them."""
+    found = []
+    publics = [term.public for term in world.network.keys("jd")]
+    for version in versions:
+        previous = found[-1].digest if found else bytes(32) if version > 1 else None
+        value = world.owner.draft(name, version=version, previous=previous, count=count, labels=bytes(32))
+        wire = world.owner.wire(value)
+        signed = read_signed("snapshot", "simnet", wire, publics, received=world.network.now, limit=MAX_BYTES)
+        found.append(held_statement(value, signed))
+    return found
+
+
+async def test_a_fork_that_was_shown_at_an_older_version_is_found_and_proven_once(world):
+    """Nobody has the two versions as newest at the same time; each later version contradicts as well."""
+    world.older = branch(world, range(1, 40), 10)
+    world.tell(older=branch(world, range(1, 80), 11)[29:], following=50)
+    await world.compare()
+    (row,) = world.convictions
+    assert (row.kind, row.accused, world.fetched) == ("snapshot", "jd", [world.page.statements[world.older[29].key]])
+    proof = FraudProof.from_evidence("simnet", row.evidence, world.network.keys, world.network.now)
+    assert proof.about == row.about
+    for _ in range(3):
+        await world.compare()
+    assert (len(world.convictions), len(world.fetched), world.asked) == (1, 1, [0, 50, 50, 50])
+
+
+async def test_a_fork_in_one_list_hides_none_in_another(world):
+    other = world.owner.create_list("other")
+    world.older = branch(world, [3, 4], 10)
+    theirs = branch(world, [3, 4], 11)
+    world.tell(older=theirs)
+    await world.compare()
+    world.older += branch(world, [7], 10, other)
+    world.tell(older=[*theirs, *branch(world, [7], 11, other)])
+    await world.compare()
+    assert len({row.about for row in world.convictions}) == 2
+
+
+async def test_a_page_is_read_again_until_all_its_differences_are_noted(world, monkeypatch):
+    monkeypatch.setattr(compare, "MOST_OPEN", 2)
+    monkeypatch.setattr(compare, "MOST_DIFFERENCES", 1)
+    world.older = branch(world, range(1, 6), 10)
+    world.page = HeldPage({one.key: bytes([one.version]) * 32 for one in world.older}, (), 5)
+    for _ in range(20):
+        await world.compare()
+    # Each of them was asked for as often as one has patience, and then no more.
+    assert sorted(world.fetched) == sorted([bytes([version]) * 32 for version in range(1, 6)] * PATIENCE)
+    assert (world.asked[0], world.asked[-1], world.convictions) == (0, 5, [])
+
+
+async def test_a_statement_that_is_not_shown_at_once_is_asked_for_again(world):
+    world.older = branch(world, [3], 10)
+    world.tell(older=branch(world, [3], 11), following=9)
+    shown, world.shown = world.shown, {}
+    await world.compare()
+    assert world.convictions == []
+    world.page, world.shown = HeldPage({}, (), 9), shown  # it tells it once only
+    await world.compare()
+    assert len(world.convictions) == 1
+
+
+async def test_what_cannot_be_read_is_asked_for_again_from_the_same_place(world):
+    world.tell(following=9)
+    await world.compare()
+    world.down.add("held")
+    await world.compare()
+    world.page = b"nonsense"
+    world.down.clear()
+    await world.compare()
+    world.tell(following=4)  # another database
+    await world.compare()
+    await world.compare()
+    assert world.asked == [0, 9, 9, 9, 4]
 
 
 # --- checkpoints

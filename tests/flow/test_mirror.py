@@ -14,6 +14,8 @@ from riskshare.errors import DiskError, PeerDown, PeerError, SegmentError, Snaps
 from riskshare.query.holdings import Holdings
 from riskshare.sharing import fraud, mirror, segment_build
 from riskshare.sharing.copies import Rules
+from riskshare.sharing.held_page import read_row
+from riskshare.sharing.remembered import Remembered
 from riskshare.sharing.segment_read import NeedBucket
 from riskshare.sharing.segment_ref import HEADER_ROOM
 from riskshare.sharing.snapshot import SnapshotStatement
@@ -22,6 +24,7 @@ from riskshare.sharing.view import ListView
 from riskshare.signature import SigningKey
 from riskshare.statement import Statement
 from tests.simulator.disk import largest_file
+from tests.simulator.owner import Follower, Network
 from tests.simulator.publishing import (
     NETWORK,
     Desk,
@@ -1029,3 +1032,103 @@ def test_rules_name_exceptions():
     assert not Rules(on_demand=frozenset({"jd/a"})).is_on_demand("jd/b")
     assert not Rules(on_demand=frozenset({"jd/a"}), on_demand_by_default=True).is_on_demand("jd/a")
     assert timedelta(seconds=Rules().hold_seconds) < timedelta(seconds=60)
+
+
+# --- what is remembered, for members to compare
+
+
+def remembered(world):
+    return sorted(row.version for row in world.state.held.values())
+
+
+async def test_every_version_that_was_taken_is_remembered_and_those_walked_too(world):
+    await world.follow(PHONES[0])
+    for phone in PHONES[1:4]:
+        await world.publish(phone)
+    assert await world.take()
+    assert remembered(world) == [1, 2, 3, 4]
+    for row in world.state.held.values():
+        held = read_row(NETWORK, row)
+        assert (held.owner, held.version, held.digest) == ("jd", row.version, row.digest)
+        assert row.received_at == world.desk.clock()
+
+
+async def test_what_is_refused_before_it_is_believed_is_not_remembered(world):
+    await world.follow(PHONES[0])
+    with pytest.raises(SnapshotError):
+        await world.take(forge(world.desk, replace(world.statement(), version=3, previous=None), "snapshot"))
+    with pytest.raises(SnapshotError):
+        await world.take(forge(world.desk, world.statement(), "snapshot", key=SigningKey(bytes(32))))
+    assert remembered(world) == [1]
+
+
+async def test_what_could_not_be_remembered_is_when_the_database_is_back(world):
+    await world.follow(PHONES[0])
+
+    def away():
+        raise StoreError("away")
+
+    await world.publish(PHONES[1])
+    world.state.fault = away
+    with pytest.raises(StoreError):
+        await world.take()
+    world.state.fault = lambda: None
+    assert remembered(world) == [1]
+    await world.reader.mirror.unchanged("jd", world.name, world.epoch)
+    assert remembered(world) == [1, 2]
+
+
+async def test_what_a_crash_kept_from_being_remembered_is_after_the_start(world):
+    await world.follow(PHONES[0])
+    world.state.held.clear()
+    world.restart()
+    await world.reader.mirror.restore(["jd"])
+    await world.reader.mirror.unchanged("jd", world.name, world.epoch)
+    assert remembered(world) == [1]
+
+
+async def test_a_list_under_grants_is_not_remembered():
+    network = Network("simnet")
+    owner, follower, state = network.add("jd"), Follower(network), MemoryState()
+    remembered = Remembered(follower.trusted, state)
+    for keyset in ("default", "granted"):
+        owner.open_epoch(keyset)
+        owner.publish(owner.create_list(f"list-{keyset}", keyset=keyset))
+    follower.learn(owner)
+    for name in owner.lists:
+        held = follower.poll(owner, name).held
+        remembered.add([(held.snapshot, held.signed)])
+    await remembered.keep()
+    assert [row.list_name for row in state.held.values()] == ["jd/list-default"]
+
+
+async def test_another_history_of_an_older_version_convicts(world):
+    """Of the older one no more than a digest is believed; the statement itself is remembered."""
+    await world.follow(PHONES[0])
+    older = world.statement()
+    for phone in PHONES[1:3]:
+        await world.publish(phone)
+        await world.take()
+    assert world.state.proofs == []
+    with pytest.raises(SnapshotError) as refused:
+        await world.take(forge(world.desk, replace(older, count=older.count + 1), "snapshot"))
+    assert refused.value.code == "fork"
+    (proof,) = world.state.proofs
+    assert (proof.kind, proof.accused) == ("snapshot", "jd")
+    assert ("fraud", "jd", "snapshot") in world.reader.witness.told
+    assert remembered(world) == [1, 2, 3]
+    assert {row.digest for row in world.state.held.values()} >= {older.digest}
+
+
+async def test_two_processes_that_were_shown_two_histories_convict(world):
+    await world.follow(PHONES[0])
+    other = world.start(folder="other", state=MemoryState())
+    other.mirror._remembered._state = world.state
+    await world.learn(other)
+    lie = forge(
+        world.desk,
+        replace(world.statement(), expires_at=world.statement().expires_at + timedelta(seconds=1)),
+        "snapshot",
+    )
+    await world.take(lie, other)
+    assert [(proof.kind, proof.accused) for proof in other.state.proofs] == [("snapshot", "jd")]

@@ -22,7 +22,7 @@ async def test_a_page_an_entry_and_what_is_held_are_read(tmp_path: Path) -> None
     async with peer_pair(tmp_path) as pair, pair.accounting_client() as client:
         assert await client.entries("jd", 7, 5) == b"entries of icbc from 7, 5 known"
         assert await client.entry("jd", SOURCE, 3) == b"entry of icbc, 3 known"
-        assert await client.held("jd") == b"held"
+        assert await client.held("jd", 7) == b"held after 7"
         assert await client.held_statement("jd", SOURCE) == b"statement"
 
 
@@ -40,12 +40,12 @@ async def test_what_there_is_not_is_not_found(tmp_path: Path) -> None:
 
 async def test_who_reads_too_often_is_told_so(tmp_path: Path) -> None:
     async with peer_pair(tmp_path) as pair, pair.accounting_client() as client:
-        read = asyncio.gather(*(client.held("jd") for _ in range(int(ALLOWED.depth) * 3)))
+        read = asyncio.gather(*(client.held("jd", 0) for _ in range(int(ALLOWED.depth) * 3)))
         with pytest.raises(PeerRefused) as caught:
             await read
         assert (caught.value.status, caught.value.remote_code) == (429, "too_often")
         async with pair.accounting_client("unionpay") as other:
-            assert await other.held("jd") == b"held"
+            assert await other.held("jd", 0) == b"held after 0"
 
 
 def stranger(pair: Pair) -> ssl.SSLContext:
@@ -69,8 +69,9 @@ async def test_without_a_certificate_nothing_is_told(tmp_path: Path, path: str) 
 async def test_a_query_that_is_no_number_is_refused(tmp_path: Path, query: str) -> None:
     name, _, value = query.partition("=")
     async with peer_pair(tmp_path) as pair, pair.accounting_client() as client:
-        with pytest.raises(PeerRefused) as caught:
-            await client._calls.get("jd", ENTRIES, "application/cbor", 100, 5.0, query={name: value})
+        for path in (ENTRIES, HELD) if name == "after" else (ENTRIES,):
+            with pytest.raises(PeerRefused) as caught:
+                await client._calls.get("jd", path, "application/cbor", 100, 5.0, query={name: value})
         assert (caught.value.status, caught.value.remote_code) == (422, "invalid_input")
 
 

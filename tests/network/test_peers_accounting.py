@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
+from riskshare.encoding import cbor_decode, parse_canonical_json
 from riskshare.generate import generate
 from riskshare.governance import read_registry
 from riskshare.ledger.checkpoint import Checkpoint, origin_of, parse_signed, sign_checkpoint
@@ -16,6 +17,7 @@ from riskshare.ledger.leaf import Leaf
 from riskshare.ledger.merkle import pieces
 from riskshare.ledger.proof import verify_inclusion
 from riskshare.sharing.evidence import verify_evidence
+from riskshare.statement import sign
 from tests.network.conftest import MakeNetwork
 from tests.simulator.running import BANK, SHOP, TELECOM, Running, until
 
@@ -172,3 +174,34 @@ def test_a_log_that_showed_somebody_another_tree_is_convicted_by_all_who_compare
         assert (found.accused, found.kind) == ("shop", "two_histories")
         assert network.log(name, "fraud_found")
         until(lambda name=name: network.metric(name, "fraud_proofs", member="shop", kind="two_histories"), "the metric")
+
+
+def test_a_fork_that_was_shown_at_an_older_version_is_found(network: Running) -> None:
+    """Telecom was shown another first version of the shop's list, signed by the shop; by now that is nobody's newest."""
+    query = "select key, wire, version from held_snapshots where list_name = 'shop/fraud' order by version"
+    for count in (1, 2):
+        network.publish("shop", "fraud", generate(403 + count, 5, ("phone",)))
+        for name in ("bank", "telecom"):
+            until(
+                lambda name=name, count=count: len(network.rows(name, query)) > count, f"version {count + 1} at {name}"
+            )
+    row, other = (network.rows(name, query)[0] for name in ("telecom", "bank"))
+    assert (row["version"], row["key"], row["wire"]) == (1, other["key"], other["wire"])
+    registry = read_registry(network.directory / "network.json")
+    body = parse_canonical_json(cbor_decode(row["wire"], limit=1 << 20)["statement"], limit=1 << 20)
+    body["count"] += 1
+    forged = sign("snapshot", registry.network, body, network.member("shop").keys.identity)
+    execute(
+        network,
+        "telecom",
+        f"update held_snapshots set digest = '\\x{forged.digest.hex()}', wire = '\\x{forged.wire().hex()}',"
+        f" seq = default where key = '\\x{row['key'].hex()}'",
+    )
+    [found] = until(
+        lambda: network.rows("bank", "select evidence from fraud_proofs where kind = 'snapshot'"),
+        "the bank to convict the shop",
+        seconds=60,
+    )
+    evidence = verify_evidence(found["evidence"], registry, datetime.now(UTC))
+    assert (evidence.accused, evidence.kind) == ("shop", "snapshot")
+    until(lambda: network.metric("bank", "fraud_proofs", member="shop", kind="snapshot"), "the metric")

@@ -123,8 +123,8 @@ class Accounts:
     async def entry(self, reader: str, source: bytes, size: int) -> bytes | None:
         return f"entry of {reader}, {size} known".encode() if source == b"e" * 32 else None
 
-    async def held(self) -> bytes:
-        return b"held"
+    async def held(self, after: int) -> bytes:
+        return b"held after %d" % after
 
     async def held_statement(self, digest: bytes) -> bytes | None:
         return b"statement" if digest == b"e" * 32 else None

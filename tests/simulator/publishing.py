@@ -33,6 +33,7 @@ from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.kept import (
     EpochRow,
     FraudProofRow,
+    HeldRow,
     IssuedCatalogueRow,
     ListRow,
     SegmentRow,
@@ -330,6 +331,7 @@ class MemoryState:
     def __init__(self):
         self.rows: dict[tuple[str, str], TrustedRow] = {}
         self.proofs: list[FraudProofRow] = []
+        self.held: dict[bytes, HeldRow] = {}
         self.writes = 0
         self.fault: Callable[[], None] = lambda: None
 
@@ -345,6 +347,18 @@ class MemoryState:
         self.rows[place] = row
         self.writes += 1
         return True
+
+    async def keep_held(self, rows):
+        self.fault()
+        differing = await self.differing_held({row.key: row.digest for row in rows})
+        for row in rows:
+            if row.key not in self.held or self.held[row.key].digest != row.digest:
+                self.held[row.key] = row
+        return differing
+
+    async def differing_held(self, theirs):
+        self.fault()
+        return [row for key, row in self.held.items() if theirs.get(key, row.digest) != row.digest]
 
     async def add_fraud_proof(self, row):
         self.fault()

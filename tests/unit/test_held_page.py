@@ -10,9 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskshare.encoding import cbor_encode
-from riskshare.errors import EncodingError
+from riskshare.errors import EncodingError, SnapshotError
 from riskshare.ledger.checkpoint import Checkpoint, SignedCheckpoint, origin_of, sign_checkpoint
-from riskshare.sharing.held_page import MAX_PAGE_BYTES, HeldPage, HeldStatement, held_statement, make_held, read_held
+from riskshare.sharing.held_page import (
+    MAX_NEXT,
+    MAX_PAGE_BYTES,
+    SPAN,
+    HeldPage,
+    HeldStatement,
+    held_row,
+    held_statement,
+    make_held,
+    read_held,
+    read_row,
+    survives,
+)
+from riskshare.sharing.snapshot import SnapshotStatement
 from riskshare.signature import SigningKey
 from tests.simulator.owner import Follower, Network
 
@@ -22,7 +35,7 @@ DIGESTS = st.binary(min_size=32, max_size=32)
 
 
 def follow(*keysets: str) -> tuple[Network, Follower]:
-    network = Network()
+    network = Network("simnet")
     owner = network.add("jd")
     for keyset in keysets:
         owner.open_epoch(keyset)
@@ -93,38 +106,83 @@ def test_no_two_statements_have_one_key() -> None:
     assert len({held_statement(value, signed).key for value in others}) == len(others)
 
 
-@given(st.dictionaries(DIGESTS, DIGESTS), st.booleans())
-def test_what_is_written_is_read(statements: dict[bytes, bytes], signed: bool) -> None:
-    page = HeldPage(statements, (SIGNED,) * signed)
+@given(st.dictionaries(DIGESTS, DIGESTS), st.booleans(), st.integers(0, MAX_NEXT))
+def test_what_is_written_is_read(statements: dict[bytes, bytes], signed: bool, following: int) -> None:
+    page = HeldPage(statements, (SIGNED,) * signed, following)
     assert read_held(page.to_bytes()) == page
 
 
 def test_a_page_is_made_of_what_is_held() -> None:
     _, follower = follow("default")
-    page = make_held(told(follower), [SIGNED])
+    page = make_held([(one.key, one.digest) for one in told(follower)], [SIGNED], 7)
+    assert page.next == 7
     assert read_held(page.to_bytes()) == page
     assert page.statements == {one.key: one.digest for one in told(follower)}
+
+
+def test_a_row_gives_the_statement_back_and_an_altered_one_nothing() -> None:
+    _, follower = follow("default")
+    (value, signed) = list(follower.trusted.open_statements())[-1]
+    assert isinstance(value, SnapshotStatement)
+    row = held_row(value, signed)
+    assert read_row("simnet", row) == held_statement(value, signed)
+    for spoilt in (replace(row, signer=bytes(32)), replace(row, wire=row.wire[:-1])):
+        with pytest.raises(SnapshotError):
+            read_row("simnet", spoilt)
+
+
+# --- which versions are held
+
+
+def kept(newest: int) -> set[int]:
+    return {version for version in range(1, newest + 1) if survives(version, newest)}
+
+
+@pytest.mark.parametrize("newest", [1, SPAN, SPAN + 1, 1000, 100_000])
+def test_the_newest_versions_are_held_and_few_of_the_older_ones(newest: int) -> None:
+    held = kept(newest)
+    assert {*range(max(1, newest - SPAN + 1), newest + 1)} <= held
+    assert len(held) <= SPAN + SPAN // 2 * newest.bit_length()
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**6))
+def test_what_is_dropped_once_is_dropped_for_ever(version: int, more: int) -> None:
+    newest = version + more
+    assert survives(version, newest) or not survives(version, newest + 1)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 1000), st.data())
+def test_a_fork_of_some_versions_is_still_held_many_times_as_many_later(
+    first: int, length: int, data: st.DataObject
+) -> None:
+    last = first + length - 1
+    newest = data.draw(st.integers(last, first + SPAN // 2 * length - 1))
+    assert any(survives(version, newest) for version in range(first, last + 1))
 
 
 NOTE = SIGNED.note.to_bytes()
 PAIR = [bytes(32), bytes(32)]
 MALFORMED = {
     "no map": [],
-    "a field too few": {"checkpoints": []},
-    "a field too many": {"checkpoints": [], "statements": [], "more": 1},
-    "no array of checkpoints": {"checkpoints": {}, "statements": []},
-    "no array of statements": {"checkpoints": [], "statements": {}},
-    "a text as checkpoint": {"checkpoints": [NOTE.decode()], "statements": []},
-    "no checkpoint": {"checkpoints": [b"x"], "statements": []},
-    "a long checkpoint": {"checkpoints": [NOTE + bytes(4096)], "statements": []},
-    "too many checkpoints": {"checkpoints": [NOTE] * 4097, "statements": []},
-    "no pair": {"checkpoints": [], "statements": [1]},
-    "a short key": {"checkpoints": [], "statements": [[bytes(31), bytes(32)]]},
-    "a long digest": {"checkpoints": [], "statements": [[bytes(32), bytes(33)]]},
-    "a text as digest": {"checkpoints": [], "statements": [[bytes(32), "x" * 32]]},
-    "three of a pair": {"checkpoints": [], "statements": [[*PAIR, bytes(32)]]},
-    "a key twice": {"checkpoints": [], "statements": [PAIR, PAIR]},
-    "keys backwards": {"checkpoints": [], "statements": [[b"b" * 32, bytes(32)], [b"a" * 32, bytes(32)]]},
+    "a field too few": {"checkpoints": [], "statements": []},
+    "a field too many": {"checkpoints": [], "next": 0, "statements": [], "more": 1},
+    "no array of checkpoints": {"checkpoints": {}, "next": 0, "statements": []},
+    "no array of statements": {"checkpoints": [], "next": 0, "statements": {}},
+    "a text as checkpoint": {"checkpoints": [NOTE.decode()], "next": 0, "statements": []},
+    "no checkpoint": {"checkpoints": [b"x"], "next": 0, "statements": []},
+    "a long checkpoint": {"checkpoints": [NOTE + bytes(4096)], "next": 0, "statements": []},
+    "too many checkpoints": {"checkpoints": [NOTE] * 4097, "next": 0, "statements": []},
+    "no pair": {"checkpoints": [], "next": 0, "statements": [1]},
+    "a short key": {"checkpoints": [], "next": 0, "statements": [[bytes(31), bytes(32)]]},
+    "a long digest": {"checkpoints": [], "next": 0, "statements": [[bytes(32), bytes(33)]]},
+    "a text as digest": {"checkpoints": [], "next": 0, "statements": [[bytes(32), "x" * 32]]},
+    "three of a pair": {"checkpoints": [], "next": 0, "statements": [[*PAIR, bytes(32)]]},
+    "a key twice": {"checkpoints": [], "next": 0, "statements": [PAIR, PAIR]},
+    "no number": {"checkpoints": [], "next": "0", "statements": []},
+    "a truth as number": {"checkpoints": [], "next": True, "statements": []},
+    "a number below nothing": {"checkpoints": [], "next": -1, "statements": []},
+    "a number too large": {"checkpoints": [], "next": 2**53, "statements": []},
+    "keys backwards": {"checkpoints": [], "next": 0, "statements": [[b"b" * 32, bytes(32)], [b"a" * 32, bytes(32)]]},
 }
 
 

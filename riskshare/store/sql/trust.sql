@@ -49,6 +49,51 @@ select * from trusted where owner = $1 and list_name = $2
 -- name: all_trusted
 select * from trusted order by owner, list_name
 
+-- name: lock_held
+-- Who reads on from a `seq` must find nothing before it later: rows become visible in its order.
+select pg_advisory_xact_lock($1, $2)
+
+-- name: keep_held
+-- Gives what stood there and says something else; what is accepted last stands.
+with given as (
+    select *
+    from unnest($1::bytea[], $2::bytea[], $3::text[], $4::bytea[], $5::bigint[], $6::bytea[], $7::bytea[], $8::timestamptz[])
+        as g (key, digest, list_name, epoch, version, wire, signer, received_at)
+), former as (
+    select h.* from held_snapshots h join given g on g.key = h.key and g.digest <> h.digest
+), kept as (
+    insert into held_snapshots (key, digest, list_name, epoch, version, wire, signer, received_at)
+    select * from given
+    on conflict (key) do update
+    set seq = default, digest = excluded.digest, wire = excluded.wire, signer = excluded.signer,
+        received_at = excluded.received_at
+    where held_snapshots.digest <> excluded.digest
+)
+select key, digest, list_name, epoch, version, wire, signer, received_at from former
+
+-- name: thin_held
+-- The rule of `held_page.survives`.
+delete from held_snapshots h
+using unnest($1::text[], $2::bytea[], $3::bigint[]) as g (list_name, epoch, newest)
+where h.list_name = g.list_name and h.epoch = g.epoch and g.newest - h.version >= $4 * (h.version & -h.version)
+
+-- name: held_after
+select seq, key, digest from held_snapshots where seq > $1 and epoch = any($2) order by seq limit $3
+
+-- name: held_upto
+select coalesce(max(seq), 0) from held_snapshots
+
+-- name: differing_held
+select h.key, h.digest, h.list_name, h.epoch, h.version, h.wire, h.signer, h.received_at
+from unnest($1::bytea[], $2::bytea[]) as t (key, digest)
+join held_snapshots h on h.key = t.key and h.digest <> t.digest
+
+-- name: held
+select wire from held_snapshots where digest = $1 limit 1
+
+-- name: forget_held
+delete from held_snapshots where received_at < $1
+
 -- name: keep_fraud_proof
 insert into fraud_proofs (kind, accused, about, evidence, found_at) values ($1, $2, $3, $4, $5)
 on conflict (kind, about) do nothing
