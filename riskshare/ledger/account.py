@@ -220,7 +220,7 @@ class Accountant:
     async def _look_up(self, followed: Followed) -> None:
         """Ask for what is missing by its source: a page passed over it, or we hold it only now."""
         now = self._now()
-        if now < self._looked_up.get(followed.member, now):
+        if now < self._looked_up.get(followed.member, now) <= now + LOOKUP_EVERY:  # not so after a clock went back
             return
         self._looked_up[followed.member] = now + LOOKUP_EVERY
         for kind, source in await self._kept.missing(followed.member, MOST_LOOKUPS):

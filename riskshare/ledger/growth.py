@@ -36,13 +36,17 @@ class Growth:
         """After a look at `now`, which found a checkpoint of `size`, or None if there was none to be had.
 
         `last_receipt` is when that member was last answered. A log is judged only by a look, so that whoever was away
-        himself looks before he judges.
+        himself looks before he judges. What was seen by a clock that was ahead counts as seen now.
         """
         if size is not None and size > self.size:
             return Growth(size, now)
         after = self
-        if self.waiting_since is None and last_receipt is not None and last_receipt > self.grown_at:
-            after = replace(self, waiting_since=last_receipt)
+        if self.grown_at > now:
+            after = replace(after, grown_at=now)
+        if after.waiting_since is not None and after.waiting_since > now:
+            after = replace(after, waiting_since=now)
+        if after.waiting_since is None and last_receipt is not None and last_receipt > after.grown_at:
+            after = replace(after, waiting_since=last_receipt)
         if after.waiting_since is not None and now - after.waiting_since >= STALL and not after.has_stalled:
             after = replace(after, stalled_since=now)
         return after

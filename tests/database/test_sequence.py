@@ -7,19 +7,23 @@ import signal
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
 
+from riskshare.encoding import sha256
 from riskshare.errors import LedgerError, StoreError
 from riskshare.ledger.bundle import decode_entries
 from riskshare.ledger.checkpoint import Checkpoint, origin_of, sign_checkpoint, witness_name
 from riskshare.ledger.derivation import Derivation
 from riskshare.ledger.kept import EntryRow, Head, Written
+from riskshare.ledger.leaf import KINDS
 from riskshare.ledger.merkle import root
 from riskshare.ledger.note import cosign, parse_note
 from riskshare.ledger.sequence import Sequencer
 from riskshare.ledger.tile import Bundle, Tile, bundles_between, check_tile, tiles_between
+from riskshare.sharing.kept import RegistryRow
 from riskshare.signature import SigningKey
 from riskshare.store.exchange import OwnerCommits, QuerierCommits
 from riskshare.store.ledger import Ledger
@@ -151,25 +155,72 @@ async def test_receipts_and_checks_are_found_in_the_log_by_what_they_stand_for(s
     assert await store.ledger.entries_for("a", 6, 7, 100) == ([], 6)
 
 
-async def test_an_outsider_learns_how_many_entries_there_are_and_nothing_of_their_kinds(store, made, sql):
+async def served(ledger):
+    """All that a stranger can read of a log: the note, every tile and every bundle."""
+    head = await ledger.head()
+    bundles = await ledger.bundles(bundles_between(0, head.size))
+    tiles = await ledger.tiles(tiles_between(0, head.size))
+    return {"checkpoint": head.note} | {place.path: data for place, data in (*tiles.items(), *bundles.items())}
+
+
+async def receipts_alone(store, made):
+    """Twelve receipts as an owner."""
+    owner = OwnerCommits(store)
+    for _ in range(12):
+        await owner.keep(made.receipt(count=1))
+    await owner.close()
+
+
+async def of_every_kind(store, made):
+    """Twelve entries of all kinds, small and large."""
     owner, querier = OwnerCommits(store), QuerierCommits(store)
-    await owner.keep(made.receipt(count=200))
-    await querier.keep(made.check(record=made.bytes(9000)), [], [made.ask(count=3)])
-    await store.publications.add_epoch(made.epoch())
+    for count in (1, 200, 4096):
+        await owner.keep(made.receipt(counterparty="ccb", count=count))
+    for size in (10, 9000):
+        await querier.keep(made.check(record=made.bytes(size)), [made.receipt("querier")], [made.ask(count=3)])
+    epoch = made.epoch()
+    await store.publications.add_epoch(epoch)
+    ended = {"end_statement": made.bytes(300), "end_signature": made.bytes(64), "end_salt": made.bytes(16)}
+    await store.publications.end_epoch(replace(epoch, ended_at=NOW, **ended))
+    await store.trust.keep_registry(RegistryRow(1, made.bytes(32), made.bytes(900), NOW))
     await owner.close()
     await querier.close()
+
+
+@pytest.mark.parametrize("fill", [receipts_alone, of_every_kind])
+async def test_an_outsider_learns_how_many_entries_there_are_and_nothing_else(store, made, sql, fill):
     runner = sequencer(store.ledger)
     await runner.open()
-    await runner.step()
-    bundles = await store.ledger.bundles([Bundle(0, 4)])
-    assert len(bundles[Bundle(0, 4)]) == 4 * (2 + 32)
-    assert {len(one) for one in decode_entries(Bundle(0, 4), bundles[Bundle(0, 4)])} == {32}
-    # One statement under two salts gives two entries that have nothing in common.
+    await fill(store, made)
+    secret = set()
+    for table in ("receipts", "checks", "unanswered", "epochs", "registry_versions"):
+        for row in await sql.fetch(f"select * from {table}"):
+            secret |= {value for value in row.values() if isinstance(value, bytes) and len(value) >= 16}
+            secret |= {value.bytes for value in row.values() if isinstance(value, UUID)}
+    kinds = [row["kind"] for row in await sql.fetch("select kind from ledger_pending")]
+    assert await runner.step() == len(kinds) == 12
+    found = await served(store.ledger)
+    # The same files of the same lengths, whatever the entries stand for.
+    assert {path: len(data) for path, data in found.items()} == {
+        "checkpoint": len(sign_checkpoint(Checkpoint(ORIGIN, 12, bytes(32)), KEY).to_bytes()),
+        "tile/0/000.p/12": 12 * 32,
+        "tile/entries/000.p/12": 12 * 34,
+    }
+    # No salt, id or statement; nor what anybody could hash who has seen a statement and no salt.
+    guessed = {sha256(kind.encode() + b"\n" + value) for kind in KINDS for value in secret}
+    guessed |= {sha256(value) for value in secret}
+    everything = b"".join(found.values())
+    assert len(secret) > 24
+    assert not [value for value in secret | guessed if value in everything]
+    assert not [word for word in (*KINDS, "jd", "ccb") if word.encode() in found["checkpoint"]]
+
+
+async def test_one_statement_under_two_salts_has_two_entries(store, made, sql):
+    """Both sides of an exchange log the same receipt; nobody sees that from their logs."""
     same = [made.receipt(counterparty=name) for name in ("a", "b")]
-    await sql.execute("truncate ledger_pending")
     owner = OwnerCommits(store)
     for kept in same:
-        await owner.keep(type(kept)(**{**{f: getattr(kept, f) for f in kept.__slots__}, "receipt": same[0].receipt}))
+        await owner.keep(replace(kept, receipt=same[0].receipt))
     await owner.close()
     rows = await sql.fetch("select source, entry from ledger_pending")
     assert len({row["source"] for row in rows}) == 1

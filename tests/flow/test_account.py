@@ -287,6 +287,15 @@ async def test_what_is_missing_is_asked_for_now_and_then(world):
     assert world.doubts == []
 
 
+async def test_what_is_missing_is_asked_for_after_a_clock_that_was_ahead_was_put_right(world):
+    world.lost = [(kind(50), source(50))]
+    await world.account_for(seconds=86_400 * 365)
+    await world.account_for(seconds=-86_400 * 365)
+    assert world.asked.count(50) == 2
+    await world.account_for(seconds=1)
+    assert world.asked.count(50) == 2
+
+
 async def test_another_entry_than_the_one_asked_for_is_named(world):
     world.lost = [(kind(5), source(5))]
     world.lie = lambda page: replace(page, rows=world.log.page(0, [6]).rows) if len(page.rows) == 1 else page

@@ -191,7 +191,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_final_is_lost_or_contradicted(self):
         for name, member in self.network.members.items():
-            for head in member.log.finals():
+            finals = member.log.finals()
+            if not member.restored:
+                assert max([head.size for head in finals], default=0) >= max(self.final[name], default=0)
+            for head in finals:
                 note = parse_note(head.note)
                 checkpoint = parse_checkpoint(note.text)
                 assert (checkpoint.size, checkpoint.root) == (head.size, head.root)

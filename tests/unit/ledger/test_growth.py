@@ -69,6 +69,18 @@ def test_a_clock_that_goes_back_judges_nobody():
     assert not growth.looked(5, at(1), at(-3600)).has_stalled
 
 
+def test_a_clock_that_was_ahead_lets_nobody_off():
+    """What was seen while the clock was an hour ahead lies in the future now; who stops now is found nevertheless."""
+    ahead = Growth(5, at(3600))
+    growth = ahead.looked(5, at(-5), at(10)).looked(5, at(12), at(15))
+    assert growth.waiting_since == at(12)
+    assert growth.looked(5, at(12), at(12) + STALL).has_stalled
+    waiting = Growth(5, START).looked(5, at(3600), at(3601))
+    growth = waiting.looked(5, at(10), at(12))
+    assert not growth.has_stalled
+    assert growth.looked(5, at(10), at(12) + STALL).has_stalled
+
+
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 1), st.booleans()), max_size=60))
 def test_only_who_owes_for_ten_minutes_has_stalled(steps):
     """Against the rule in words: the first receipt that no look with growth has followed is ten minutes old."""
