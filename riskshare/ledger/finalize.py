@@ -2,7 +2,8 @@
 
 A *round* asks all of them at once and ends with the quorum, or after `ROUND_SECONDS`. Who is slow goes on by itself
 and delays nothing: its cosignature is kept when it comes, and it is offered the newest head at the next round. A dead
-witness is asked again with every round.
+witness is asked again with every round. Of a head that is final, those who were not needed are asked now and then, so
+that whoever is well has cosigned it, however long the log stays quiet.
 
 Before a process signs anything, `begin` asks what the witnesses have seen: it offers the last *signed* checkpoint as if
 they had seen nothing, and each one's answer tells the size that it knows. Any quorum of k out of n shares a member with
@@ -34,6 +35,9 @@ from riskshare.ledger.tile import Tile, TileReader, tiles_of
 from riskshare.registry.network import Registry
 
 ROUND_SECONDS: Final = 3.0
+
+LATE_SECONDS: Final = 5.0
+"""How often a final head is offered to those who have not cosigned it."""
 
 FORKED: Final = "ledger_forked"
 
@@ -151,6 +155,7 @@ class Finalizer:
         self._claims: dict[str, str] = {}
         self._known: dict[str, int] = {}
         self._highest = 0
+        self._late_at = 0.0
         self._begun = False
 
     async def begin(self) -> bool:
@@ -184,6 +189,7 @@ class Finalizer:
         quorum = self._quorum()
         if head.final_at is not None:
             await self._collect(quorum)  # latecomers
+            self._offer_late(head, quorum)
             return
         cosigners = self._cosigners.setdefault(head.size, set())
         cosigners |= quorum.cosigners(parse_note(head.note))
@@ -211,16 +217,27 @@ class Finalizer:
 
     async def _ask(self, head: Head, quorum: Quorum, have: Collection[str], enough: Callable[[], bool]) -> None:
         """Offer the head to all but those in `have` and those still asked, until there is enough or the time is up."""
-        proofs = _Proofs(self._log, head)
-        for member, keys in quorum.others.items():
-            if member not in have and member not in self._asked:
-                offer = self._offer(member, keys, proofs)
-                self._asked[member] = asyncio.create_task(offer, name=f"offer to {member}")
+        await self._collect(quorum)  # who has answered meanwhile is free to be asked
+        self._start(head, quorum, have)
         clock = asyncio.get_running_loop().time
         until = clock() + ROUND_SECONDS
         while self._asked and not enough() and (left := until - clock()) > 0:
             await asyncio.wait(self._asked.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
             await self._collect(quorum)
+
+    def _offer_late(self, head: Head, quorum: Quorum) -> None:
+        """Offer a final head to those who have not cosigned it, if that is due; a later round keeps what comes."""
+        time = asyncio.get_running_loop().time()
+        if time >= self._late_at:
+            self._late_at = time + LATE_SECONDS
+            self._start(head, quorum, quorum.cosigners(parse_note(head.note)))
+
+    def _start(self, head: Head, quorum: Quorum, have: Collection[str]) -> None:
+        proofs = _Proofs(self._log, head)
+        for member, keys in quorum.others.items():
+            if member not in have and member not in self._asked:
+                offer = self._offer(member, keys, proofs)
+                self._asked[member] = asyncio.create_task(offer, name=f"offer to {member}")
 
     async def _collect(self, quorum: Quorum) -> None:
         """Keep what has come: the cosignatures of each checkpoint in one write. Then raise what has gone wrong here."""

@@ -130,6 +130,44 @@ async def test_a_quorum_that_needs_a_slow_witness_comes_with_it_though_the_head_
     assert "w1" in logger.check_final(logger.log.state.checkpoints[2])
 
 
+async def test_who_was_not_needed_for_the_quorum_cosigns_too_though_the_log_is_quiet(logger, monkeypatch):
+    """Else a witness that is well would look as if it lagged until the log grows again."""
+    monkeypatch.setattr(finalize, "LATE_SECONDS", 0.0)
+    await logger.begin()
+    away = logger.witnesses["w2"]
+    away.up = False
+    head = await logger.grow(3)
+    assert logger.check_final(head) == {"w0", "w1", "w3"}
+    for _ in range(2):
+        await logger.finalizer.round()
+        await settled()
+    assert logger.check_final(logger.log.state.head) == {"w0", "w1", "w3"}
+    away.up = True
+    for _ in range(3):
+        await logger.finalizer.round()
+        await settled()
+    assert logger.check_final(logger.log.state.head) == {"w0", "w1", "w2", "w3"}
+    asked = len(away.seen)
+    await logger.finalizer.round()
+    await settled()
+    assert len(away.seen) == asked  # all have cosigned: nobody is asked any more
+
+
+async def test_a_dead_witness_is_asked_now_and_then_for_what_is_final(logger):
+    await logger.begin()
+    away = logger.witnesses["w2"]
+    await logger.grow(3)
+    await settled()
+    away.up = False
+    await logger.grow(1)
+    await settled()
+    offers = len(logger.watch.codes("w2"))
+    for _ in range(20):
+        await logger.finalizer.round()
+        await settled()
+    assert len(logger.watch.codes("w2")) <= offers + 1
+
+
 async def test_a_witness_that_was_away_for_a_day_cosigns_the_newest_head(logger):
     await logger.begin()
     away = logger.witnesses["w2"]
