@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from riskshare.encoding import format_time
+from riskshare.audit.form import read_count, read_fields, read_list, read_text
+from riskshare.encoding import format_time, parse_hex, parse_time
+from riskshare.errors import EncodingError
 
 FINDINGS: Final[Mapping[str, str]] = {
     "broken_log": "the member's log does not hold together, or is not signed and cosigned as it must be",
@@ -59,6 +61,16 @@ class Evidence:
     digest: bytes = field(repr=False)
     shows: str
 
+    def body(self) -> dict[str, Any]:
+        """The JSON object of a report."""
+        return {"path": self.path, "sha256": self.digest.hex(), "shows": self.shows}
+
+    @classmethod
+    def from_body(cls, value: object) -> Evidence:
+        """Read what `body` gave. Raises EncodingError."""
+        body = read_fields(value, ("path", "sha256", "shows"))
+        return cls(read_text(body["path"]), parse_hex(body["sha256"], 32), read_text(body["shows"]))
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -82,10 +94,24 @@ class Finding:
             "about": dict(self.about),
             "accused": self.accused,
             "at": None if self.at is None else format_time(self.at),
-            "evidence": [{"path": one.path, "sha256": one.digest.hex(), "shows": one.shows} for one in self.evidence],
+            "evidence": [one.body() for one in self.evidence],
             "kind": self.kind,
             "sentence": self.sentence,
         }
+
+    @classmethod
+    def from_body(cls, value: object) -> Finding:
+        """Read what `body` gave. Raises EncodingError."""
+        body = read_fields(value, ("about", "accused", "at", "evidence", "kind", "sentence"))
+        about = read_fields(body["about"], body["about"] if type(body["about"]) is dict else ())
+        return cls(
+            kind=_known(body["kind"], FINDINGS),
+            accused=read_text(body["accused"]),
+            sentence=read_text(body["sentence"]),
+            at=None if body["at"] is None else parse_time(body["at"]),
+            about={name: read_text(text) for name, text in about.items()},
+            evidence=tuple(map(Evidence.from_body, read_list(body["evidence"]))),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +138,21 @@ class Observation:
             "of": self.of,
             "unusual": self.unusual,
         }
+
+    @classmethod
+    def from_body(cls, value: object) -> Observation:
+        """Read what `body` gave. Raises EncodingError."""
+        body = read_fields(value, ("count", "kind", "member", "of", "unusual"))
+        return cls(
+            kind=_known(body["kind"], OBSERVATIONS),
+            member=read_text(body["member"]),
+            count=read_count(body["count"]),
+            of=read_count(body["of"]),
+            unusual=read_text(body["unusual"]),
+        )
+
+
+def _known(kind: object, kinds: Mapping[str, str]) -> str:
+    if type(kind) is not str or kind not in kinds:
+        raise EncodingError("The report names a kind of finding or observation that this version does not know.")
+    return kind
