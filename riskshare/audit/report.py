@@ -6,7 +6,6 @@ same. The JSON says all that the page does, so the page can be made again from i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +14,7 @@ from typing import Any, Final, Literal, get_args
 
 from riskshare.audit.finding import Finding, Observation
 from riskshare.audit.form import read_count, read_fields, read_list, read_text, read_texts, read_value, value_text
-from riskshare.encoding import format_time, parse_hex, parse_time
+from riskshare.encoding import MAX_SAFE_INTEGER, format_time, parse_hex, parse_time
 from riskshare.errors import EncodingError
 
 FORMAT: Final = "riskshare/v1/audit-report"
@@ -109,7 +108,7 @@ class Figure:
 class Series:
     """Figures over time for one chart: for each name as many values as there are times.
 
-    A value belongs to the time from its own to the next. Times grow; values are finite.
+    A value belongs to the time from its own to the next. Times grow; values reach from -(2^53 - 1) to 2^53 - 1.
     """
 
     title: str
@@ -119,8 +118,9 @@ class Series:
 
     def __post_init__(self) -> None:
         """Refuse what no chart can show: a mistake in our own code. Raises ValueError."""
-        if any(len(values) != len(self.times) or not all(map(math.isfinite, values)) for _, values in self.values):
-            raise ValueError("a series has not one finite value for each time")
+        for _, values in self.values:
+            if len(values) != len(self.times) or not all(abs(value) <= MAX_SAFE_INTEGER for value in values):
+                raise ValueError("a series has not one value for each time, or one that is out of range")
         if any(before >= after for before, after in pairwise(self.times)):
             raise ValueError("the times of a series do not grow")
 
@@ -234,7 +234,11 @@ class Report:
         if failed:
             parts.append(f"{_count(failed, 'step')} of the verification did not hold.")
         if not parts:
-            parts.append("Nothing was found against any member." if skipped else "All that was verified holds.")
+            parts.append(
+                "Nothing was found against any member."
+                if skipped
+                else "All that was verified holds. There is no finding."
+            )
         if skipped:
             parts.append(f"Not everything could be verified: {_count(skipped, 'step')} had to be skipped.")
         return " ".join(parts)

@@ -19,7 +19,7 @@ from tests.simulator import reports
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TIMES = st.integers(0, 10**14).map(lambda time: datetime(2000, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time))
-VALUES = st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.floats(-(2**53 - 1), 2**53 - 1)
 DIGESTS = st.binary(min_size=32, max_size=32)
 COUNTS = st.integers(0, 2**53 - 1)
 
@@ -181,8 +181,8 @@ FINDING = Finding("double", "bank-a", "x")
 @pytest.mark.parametrize(
     ("report", "code", "sentence"),
     [
-        (reports.bare(), 0, "All that was verified holds."),
-        (at("holds"), 0, "All that was verified holds."),
+        (reports.bare(), 0, "All that was verified holds. There is no finding."),
+        (at("holds"), 0, "All that was verified holds. There is no finding."),
         (at("fails"), 1, "1 step of the verification did not hold."),
         (
             at("skipped"),
@@ -211,6 +211,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
         ((), (1.0,)),
         ((START,), (float("nan"),)),
         ((START,), (float("inf"),)),
+        ((START,), (2.0**53,)),
         ((START, START), (1.0, 1.0)),
         ((START, START - timedelta(seconds=1)), (1.0, 1.0)),
     ],
