@@ -90,13 +90,8 @@ def _marked(times: list[datetime], begin: datetime, span: float, step: int) -> t
 def _each(begin: datetime, end: datetime, step: int) -> Iterator[datetime]:
     """The multiples of `step` seconds; weeks begin on Mondays."""
     width = timedelta(seconds=step)
-    time = _MONDAY + -((_MONDAY - begin) // width) * width
-    while time <= end:
-        yield time
-        try:
-            time += width
-        except OverflowError:
-            return
+    for number in range(-((_MONDAY - begin) // width), (end - _MONDAY) // width + 1):
+        yield _MONDAY + number * width
 
 
 def _each_month(begin: datetime, end: datetime, months: int) -> Iterator[datetime]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from riskshare.audit.axis import Scale, Tick, time_ticks, value_scale
@@ -138,7 +138,7 @@ def _end(times: Sequence[datetime]) -> datetime:
     try:
         return times[-1] + length
     except OverflowError:
-        return times[-1] if len(times) > 1 else times[-1].replace(hour=23, minute=59, second=59, microsecond=999_999)
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _unlike(values: Sequence[Sequence[float]]) -> bool:

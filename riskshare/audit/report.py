@@ -225,7 +225,7 @@ class Report:
     @property
     def verdict(self) -> str:
         """The outcome in a sentence or two."""
-        skipped, failed = (sum(step.outcome == outcome for step in self.steps) for outcome in ("skipped", "fails"))
+        skipped, failed = (self._steps_that(outcome) for outcome in ("skipped", "fails"))
         parts = []
         if self.findings:
             accused = len({finding.accused for finding in self.findings})
@@ -242,6 +242,10 @@ class Report:
         if skipped:
             parts.append(f"Not everything could be verified: {_count(skipped, 'step')} had to be skipped.")
         return " ".join(parts)
+
+    def _steps_that(self, outcome: str) -> int:
+        """How many steps came out so; a step and its parts (`3`, `3.bank`) count as one."""
+        return len({step.number.partition(".")[0] for step in self.steps if step.outcome == outcome})
 
     def body(self) -> dict[str, Any]:
         """The JSON object of `report.json`; `canonical_json` can write it."""

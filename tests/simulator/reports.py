@@ -52,6 +52,15 @@ STEPS = (
 )
 
 
+def parts(members: tuple[str, ...]) -> tuple[Step, ...]:
+    """What each step verified of each member."""
+    return tuple(
+        replace(step, number=f"{step.number}.{member}", count=step.count // len(members))
+        for member in members
+        for step in STEPS[:8]
+    )
+
+
 def clean(members: tuple[str, ...] = MEMBERS, hours: int = 168, start: datetime = OPENED) -> Report:
     return Report(
         command="reconcile",
@@ -109,7 +118,8 @@ def convicting() -> Report:
             found.append(
                 Finding(kind, accused, sentence, OPENED + (place * 7 + number) * HOUR, about, files[: 1 + place % 2])
             )
-    steps = (*STEPS[:6], replace(STEPS[6], outcome="fails", sentence="2 halves are not signed."), *STEPS[7:])
+    failing = replace(STEPS[6], outcome="fails", sentence="2 halves are not signed.")
+    steps = (*STEPS[:6], failing, *STEPS[7:], *parts(MEMBERS), replace(failing, number="7.cards-c", count=2))
     seen = tuple(Observation(kind, "bank-a", 3, 120_331) for kind in OBSERVATIONS)
     return replace(clean(), findings=tuple(found), steps=steps, observations=seen)
 
@@ -148,7 +158,9 @@ def without_values() -> Report:
 
 
 def fifty_members() -> Report:
-    return clean(tuple(f"member-{number:02d}" for number in range(50)), hours=24 * 31)
+    members = tuple(f"member-{number:02d}" for number in range(50))
+    report = clean(members, hours=24 * 31)
+    return replace(report, steps=(*report.steps, *parts(members)))
 
 
 def a_year() -> Report:

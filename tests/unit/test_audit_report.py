@@ -175,6 +175,11 @@ def at(outcome, **changes):
     return replace(reports.bare(), steps=(Step("1", "x", outcome),), **changes)
 
 
+def test_a_step_and_its_parts_count_as_one_in_the_verdict():
+    failed = (Step("7", "x", "fails"), Step("7.bank-a", "x", "fails"), Step("7.telco-d", "x", "fails"))
+    assert replace(reports.bare(), steps=failed).verdict == "1 step of the verification did not hold."
+
+
 FINDING = Finding("double", "bank-a", "x")
 
 
