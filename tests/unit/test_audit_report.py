@@ -10,72 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskshare.audit.finding import FINDINGS, OBSERVATIONS, Evidence, Finding, Observation
+from riskshare.audit.finding import Finding
 from riskshare.audit.form import read_value, value_text
-from riskshare.audit.report import ALWAYS, Figure, Report, Series, Step, Table
+from riskshare.audit.report import ALWAYS, Report, Series, Step, Table
 from riskshare.encoding import canonical_json, parse_canonical_json
 from riskshare.errors import EncodingError
 from tests.simulator import reports
+from tests.simulator.any_report import TEXTS, any_report
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-TIMES = st.integers(0, 10**14).map(lambda time: datetime(2000, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time))
 VALUES = st.floats(-(2**53 - 1), 2**53 - 1)
-DIGESTS = st.binary(min_size=32, max_size=32)
-COUNTS = st.integers(0, 2**53 - 1)
 
 
-@st.composite
-def series(draw):
-    times = tuple(sorted(draw(st.sets(TIMES, max_size=4))))
-    values = st.tuples(TEXTS, st.tuples(*[VALUES] * len(times)))
-    return Series(draw(TEXTS), draw(TEXTS), times, tuple(draw(st.lists(values, max_size=3))))
-
-
-@st.composite
-def tables(draw):
-    columns = draw(st.lists(TEXTS, max_size=3))
-    rows = draw(st.lists(st.tuples(*[TEXTS] * len(columns)), max_size=3))
-    return Table(draw(TEXTS), tuple(columns), tuple(rows))
-
-
-def some(strategy):
-    return st.lists(strategy, max_size=3).map(tuple)
-
-
-REPORTS = st.builds(
-    Report,
-    command=TEXTS,
-    title=TEXTS,
-    network=TEXTS,
-    made_by=TEXTS,
-    made_at=TIMES,
-    opened=st.none() | TIMES,
-    closed=st.none() | TIMES,
-    members=some(TEXTS),
-    figures=some(st.builds(Figure, TEXTS, TEXTS)),
-    steps=some(st.builds(Step, TEXTS, TEXTS, st.sampled_from(["holds", "fails", "skipped"]), COUNTS, TEXTS)),
-    findings=some(
-        st.builds(
-            Finding,
-            st.sampled_from(sorted(FINDINGS)),
-            TEXTS,
-            TEXTS,
-            st.none() | TIMES,
-            st.dictionaries(st.text("abc_ ", max_size=5), TEXTS, max_size=3),
-            some(st.builds(Evidence, TEXTS, DIGESTS, TEXTS)),
-        )
-    ),
-    observations=some(st.builds(Observation, st.sampled_from(sorted(OBSERVATIONS)), TEXTS, COUNTS, COUNTS, TEXTS)),
-    series=some(series()),
-    tables=some(tables()),
-    limits=some(TEXTS),
-    again=some(TEXTS),
-    checkpoints=some(st.tuples(TEXTS, COUNTS, DIGESTS)),
-    program=TEXTS,
-)
-
-
-@given(REPORTS)
+@given(any_report(TEXTS))
 def test_a_report_is_read_back_as_it_was_written(report):
     written = canonical_json(report.body())
     again = Report.from_body(parse_canonical_json(written, limit=len(written)))
