@@ -1,9 +1,9 @@
 """The command line: `riskshare`.
 
-The modules `network`, `member`, `lists`, `epochs`, `checks`, `ledger` and `programs` declare the commands and load
-nothing else; what a command does stands beside them (`governing`, `joining`, `own_lists`, `own_epochs`, `intake`,
-`asking`, `own_ledger`, `verifying`) and is imported when it runs. So `riskshare --help` is quick, and so are the worker
-processes of a peer, which import this module again.
+The modules `network`, `member`, `lists`, `epochs`, `checks`, `ledger`, `audit` and `programs` declare the commands and
+load nothing else; what a command does stands beside them (`governing`, `joining`, `own_lists`, `own_epochs`, `intake`,
+`asking`, `own_ledger`, `verifying`, `auditing_…`) and is imported when it runs. So `riskshare --help` is quick, and so
+are the worker processes of a peer, which import this module again.
 
 Exit codes: 0 done, 1 the answer is no or something failed, 2 bad usage or input; those of `check` stand in `asking`.
 """

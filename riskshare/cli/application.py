@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from riskshare.cli import checks, epochs, ledger, lists, member, network, programs
+from riskshare.cli import audit, checks, epochs, ledger, lists, member, network, programs
 from riskshare.cli.options import JSON
 from riskshare.errors import ConfigError, IdentifierError, InputError, RiskshareError
 
@@ -83,6 +83,7 @@ app.add_typer(lists.app, name="list")
 app.add_typer(epochs.app, name="epoch")
 app.command("check")(checks.check)
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(audit.app, name="audit")
 app.command("demo")(programs.demo)
 app.command("bench")(programs.bench)
 app.command("version")(programs.version)
