@@ -9,6 +9,7 @@ from rich.text import Text
 
 from riskshare.audit.report import ALWAYS, Report
 from riskshare.cli.screen import Screen, clean, minute
+from riskshare.store.reports import WrittenReport
 
 SHOWN: Final = 20
 """Findings that are shown of one kind and member; the report has all."""
@@ -35,6 +36,11 @@ def show(report: Report, screen: Screen) -> None:
         screen.say(f"  {limit}")
     screen.say()
     screen.say(report.verdict, _VERDICTS[report.exit_code])
+
+
+def show_written(written: WrittenReport, screen: Screen) -> None:
+    """Say where the files of the report lie."""
+    screen.pairs([("report", str(written.json)), ("SHA-256", written.digest.hex()), ("page", str(written.page))])
 
 
 def _head(report: Report, screen: Screen) -> None:
