@@ -7,4 +7,7 @@ files: online and offline are one path, and whoever gets the folders can do it a
 `replay` verifies each member's log and what its entries stand for; `reconcile` holds both sides of every exchange
 against each other; `open` follows single checks down to the mathematics. What they find is of two kinds (`finding`): a
 *finding* names the party that the evidence convicts; an *observation* is what crashes and partitions explain.
+
+Every command ends in a `report`: canonical JSON, and a page (`report_page`, with `chart` and `axis`) that can be made
+again from it, byte for byte.
 """
