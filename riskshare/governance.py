@@ -242,7 +242,7 @@ def admit(
     old = current_registry(directory)
     read = [rules.read_request(_read_file(path, MAX_REQUEST)) for path in requests]
     members = rules.admit_members(old, read, now=now, quota=quota)
-    return _issue(directory, old, members.values(), now=now, term=term, governor_keys=governor_keys)
+    return issue(directory, old, members.values(), now=now, term=term, governor_keys=governor_keys)
 
 
 def set_standing(
@@ -265,10 +265,10 @@ def set_standing(
     if member is None:
         raise ConfigError(f"The registry has no member of that name. It has: {', '.join(old.members) or 'none'}.")
     changed = replace(member, standing=standing)
-    return _issue(directory, old, [changed], now=now, term=term, governor_keys=governor_keys)
+    return issue(directory, old, [changed], now=now, term=term, governor_keys=governor_keys)
 
 
-def _issue(
+def issue(
     directory: Path,
     old: Registry,
     members: Iterable[Member],
@@ -277,6 +277,7 @@ def _issue(
     term: timedelta,
     governor_keys: Sequence[Path],
 ) -> Registry:
+    """Sign the version after `old`, with `members` made or changed, and write it out. Raises as `admit`."""
     if now < old.issued_at:
         raise ConfigError(f"The clock is behind the last version, of {format_time(old.issued_at)}. Set it.")
     keys = [read_signing_key(path, "governor") for path in (directory / GOVERNOR_KEY, *governor_keys)]

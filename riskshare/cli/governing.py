@@ -164,6 +164,7 @@ def _member(registry: Registry, name: str) -> dict[str, Any]:
         "standing": member.standing,
         "identity": member.identity[-1].public.hex(),
         "quota": member.quota.body(),
+        "audit": None if member.audit is None else member.audit.body(),
         "price": member.price,
         "joined_at": format_time(member.joined_at),
     }

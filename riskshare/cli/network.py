@@ -1,4 +1,4 @@
-"""Declared here: `network init`, `admit`, `renew`, `show`, `pin`."""
+"""Declared here: `network init`, `admit`, `renew`, `audit`, `show`, `pin`."""
 
 # ruff: noqa: PLC0415 - each command loads what it needs when it runs
 
@@ -56,6 +56,33 @@ def renew(directory: NetworkDirOption, json: JsonOption = False) -> None:
     from riskshare.cli.governing import admit_members
 
     admit_members(directory, [], json=json)
+
+
+@app.command("audit")
+def audit(
+    directory: NetworkDirOption,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A member with the role auditor.")],
+    *,
+    members: Annotated[
+        str | None,
+        typer.Option("--members", metavar="NAMES", help="Whom it may audit, with commas between; '' nobody."),
+    ] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="It may audit all members.")] = False,
+    open_per_day: Annotated[
+        int | None,
+        typer.Option("--open-per-day", min=0, metavar="N", help="Checks that it may have opened a day at each."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Sign a new registry version that says whom an auditor may audit, and how many checks it may have opened.
+
+    Who is admitted as an auditor may audit all members, and have 1,000 checks a day opened at each.
+
+    Example: [bold]riskshare network audit --dir net regulator --members bank,wallet --open-per-day 100[/bold]
+    """
+    from riskshare.cli.governing_audit import change_audit_rights
+
+    change_audit_rights(directory, name, members=members, everybody=everybody, open_per_day=open_per_day, json=json)
 
 
 @app.command("show")

@@ -26,12 +26,13 @@ from riskshare.registry.chain import (
 )
 from riskshare.registry.form import is_host, parse_peer_url, read_network_name
 from riskshare.registry.joining import JoinRequest, admit_members, read_request, sign_request
-from riskshare.registry.member import Member, Quota, TlsKey
+from riskshare.registry.member import AuditRights, Member, Quota, TlsKey
 from riskshare.registry.network import CATEGORIES, PURPOSES, Governors, Quorum, Registry, parse_registry
 
 __all__ = [
     "CATEGORIES",
     "PURPOSES",
+    "AuditRights",
     "Governors",
     "JoinRequest",
     "KeyTerm",

@@ -28,11 +28,13 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 _HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 
 
-def read_object(value: object, keys: frozenset[str], what: str) -> dict[str, Any]:
-    """A JSON object with exactly `keys`."""
+def read_object(
+    value: object, keys: frozenset[str], what: str, *, optional: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """A JSON object with all of `keys`, and none but those and `optional`."""
     if type(value) is not dict:
         raise EncodingError(f"{what} is not an object.")
-    missing, unknown = sorted(keys - set(value)), sorted(set(value) - keys)
+    missing, unknown = sorted(keys - set(value)), sorted(set(value) - keys - optional)
     if missing:
         raise EncodingError(f"{what} lacks {', '.join(missing)}.")
     if unknown:

@@ -20,7 +20,7 @@ from riskshare.errors import EncodingError, InputError, RegistryError
 from riskshare.keyterm import KeyTerm
 from riskshare.names import check_member_name
 from riskshare.registry import form
-from riskshare.registry.member import Member, Quota, TlsKey, read_roles
+from riskshare.registry.member import AuditRights, Member, Quota, TlsKey, read_roles
 from riskshare.registry.network import Registry, check_unique
 from riskshare.registry.signed import SignedFile, read_file, sign_file
 from riskshare.signature import PUBLIC_BYTES, SigningKey
@@ -228,6 +228,7 @@ def _new_member(registry: Registry, request: JoinRequest, now: datetime, quota: 
         purposes=registry.purposes,
         joined_at=now,
         requested_at=request.issued_at,
+        audit=AuditRights() if "auditor" in request.roles else None,
     )
 
 
@@ -260,7 +261,15 @@ def _changed(old: Member, request: JoinRequest, now: datetime) -> Member:
         witness=_rotated(old.witness, request.witness, now, request),
         tls=tls,
         requested_at=request.issued_at,
+        audit=_audit_rights(old, request),
     )
+
+
+def _audit_rights(old: Member, request: JoinRequest) -> AuditRights | None:
+    """Who becomes an auditor gets the usual rights; whoever is one keeps those that the governors gave it."""
+    if "auditor" not in request.roles:
+        return None
+    return old.audit if old.has_role("auditor") else AuditRights()
 
 
 def _rotated(terms: tuple[KeyTerm, ...], public: bytes, now: datetime, request: JoinRequest) -> tuple[KeyTerm, ...]:

@@ -21,6 +21,9 @@ Standing = Literal["good", "suspended"]
 
 ROLES = frozenset({"owner", "querier", "auditor"})
 
+MAX_AUDITED = 1_000
+"""Most members that an auditor's rights name."""
+
 MAX_KEYS = 100
 """Most keys of one kind that a member has had in its life."""
 
@@ -43,6 +46,8 @@ _MEMBER_KEYS = frozenset(
         "witness",
     }
 )
+_OPTIONAL_KEYS = frozenset({"audit"})
+_AUDIT_KEYS = frozenset({"members", "open_per_day"})
 _TERM_KEYS = frozenset({"compromised_from", "from", "until"})
 _QUOTA_KEYS = frozenset({"per_day", "per_epoch", "per_second"})
 
@@ -72,6 +77,37 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditRights:
+    """What an auditor may see: the logs of `members` (sorted names; None: of all), with salts and statements.
+
+    `open_per_day` is how many sealed checks it may have opened at each of them on one day (UTC).
+    """
+
+    members: tuple[str, ...] | None = None
+    open_per_day: int = 1_000
+
+    def over(self, member: str) -> bool:
+        """Tell whether they extend to a member."""
+        return self.members is None or member in self.members
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {"members": None if self.members is None else list(self.members), "open_per_day": self.open_per_day}
+
+    @classmethod
+    def from_body(cls, value: object) -> AuditRights:
+        """Read what `body` gives. Raises EncodingError, InputError."""
+        parts = form.read_object(value, _AUDIT_KEYS, "An auditor's rights")
+        names, most = parts["members"], parts["open_per_day"]
+        return cls(
+            None
+            if names is None
+            else form.read_sorted(names, check_member_name, "The list of members to audit", limit=MAX_AUDITED),
+            form.read_integer(most, "The number of checks that an auditor may have opened a day", least=0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TlsKey:
     """A peer's certificate and the term of its key; `term.public` is the SPKI's SHA-256, 32 bytes."""
 
@@ -90,7 +126,8 @@ class Member:
     `name` is its short name, `title` its human one, `kind` a word such as `bank`; `url` is where
     its peer listens for others. `identity`, `ledger` and `witness` are Ed25519 keys, `tls` its
     certificates; each with its term, old ones kept, oldest first. `quota` is what it may ask as
-    querier, `price` what one evaluation by it as owner costs, `purposes` those that it may ask for.
+    querier, `price` what one evaluation by it as owner costs, `purposes` those that it may ask for. `audit` is what an
+    auditor may see; None: nothing.
     """
 
     name: str
@@ -108,6 +145,7 @@ class Member:
     purposes: tuple[str, ...]
     joined_at: datetime
     requested_at: datetime
+    audit: AuditRights | None = None
 
     @property
     def in_good_standing(self) -> bool:
@@ -145,8 +183,10 @@ class Member:
             yield "TLS", key.term.public
 
     def body(self) -> dict[str, Any]:
-        """The JSON object."""
+        """The JSON object. The key `audit` is only there for who has such rights: older files have none of it."""
+        rights = {} if self.audit is None else {"audit": self.audit.body()}
         return {
+            **rights,
             "identity": [_term_body(key) for key in self.identity],
             "joined_at": format_time(self.joined_at),
             "kind": self.kind,
@@ -172,7 +212,10 @@ class Member:
             EncodingError, InputError: any part is malformed.
 
         """
-        parts = form.read_object(value, _MEMBER_KEYS, "A member")
+        parts = form.read_object(value, _MEMBER_KEYS, "A member", optional=_OPTIONAL_KEYS)
+        roles, rights = read_roles(parts["roles"]), parts.get("audit")
+        if rights is not None and "auditor" not in roles:
+            raise EncodingError("A member that is no auditor has the rights of one.")
         standing = parts["standing"]
         if standing not in ("good", "suspended"):
             raise EncodingError("A member's standing is neither good nor suspended.")
@@ -180,7 +223,7 @@ class Member:
             name=check_member_name(parts["name"]),
             title=form.read_title(parts["title"]),
             kind=form.read_slug(parts["kind"]),
-            roles=read_roles(parts["roles"]),
+            roles=roles,
             url=form.read_peer_url(parts["url"]),
             standing=standing,
             identity=_read_terms(parts["identity"], "A member's identity keys"),
@@ -192,6 +235,7 @@ class Member:
             purposes=form.read_sorted(parts["purposes"], form.read_slug, "A member's purposes", limit=100),
             joined_at=parse_time(parts["joined_at"]),
             requested_at=parse_time(parts["requested_at"]),
+            audit=None if rights is None else AuditRights.from_body(rights),
         )
 
 
