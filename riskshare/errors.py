@@ -12,6 +12,7 @@ never holds an identifier, a key, a token or anything else that a client sent.
     ├── AccessError                API key missing, wrong, expired, or without the scope
     ├── IdempotencyError           an Idempotency-Key used for another request
     ├── AskRefused                 this owner refuses an ask (the asker is to blame)
+    ├── AuditRefused               this member refuses a request of an auditor
     ├── TrustError                 a signed statement or a file that must not be believed
     │   ├── RegistryError          the network's registry
     │   ├── SnapshotError          catalogue, epoch, snapshot (the owner is to blame)
@@ -149,6 +150,29 @@ class AskRefused(RiskshareError):  # noqa: N818 - a refusal is an outcome of the
     def status(self) -> int:
         """The HTTP status that carries this refusal."""
         return self.STATUS[self.code]
+
+
+class AuditRefused(RiskshareError):  # noqa: N818 - as AskRefused
+    """This member refuses a request of an auditor. The codes and their HTTP status are `STATUS`."""
+
+    code = "no_audit_right"
+
+    STATUS: ClassVar[dict[str, int]] = {
+        "wrong_network": 400,
+        "wrong_owner": 400,
+        "bad_signature": 401,
+        "wrong_member": 403,
+        "no_audit_right": 403,
+        "access_expired": 403,
+        "unknown_access": 404,
+        "clock_off": 412,
+        "registry_mismatch": 412,
+        "audit_quota": 429,
+    }
+
+    def __init__(self, code: str, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
 
 
 class TrustError(RiskshareError):

@@ -19,10 +19,18 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
-from riskshare.encoding import MAX_SAFE_INTEGER, format_time, parse_canonical_json, parse_hex, parse_time
+from riskshare.encoding import (
+    MAX_SAFE_INTEGER,
+    cbor_decode,
+    format_time,
+    parse_canonical_json,
+    parse_hex,
+    parse_time,
+)
 from riskshare.errors import EncodingError, InputError
 from riskshare.names import check_member_name
 from riskshare.registry.form import read_network_name
+from riskshare.signature import SIGNATURE_BYTES
 
 KIND: Final = "audit"
 Action = Literal["read", "open", "prove", "tell"]
@@ -40,10 +48,13 @@ MAX_REASON: Final = 200
 MAX_BYTES: Final = 128 * 1024
 """Longest JSON of a request."""
 
+MAX_WIRE: Final = MAX_BYTES + 1024
+"""Longest form in which one travels."""
+
 VALID: Final = timedelta(hours=24)
 """How long after it was made a request gives access."""
 
-_ACTIONS: Final = frozenset(get_args(Action))
+_ACTIONS: Final = get_args(Action)
 _KEYS: Final = frozenset(
     {
         "access",
@@ -99,11 +110,20 @@ class AccessRequest:
 
     def __post_init__(self) -> None:
         """Refuse a request that asks for what its action does not have. Raises EncodingError."""
-        wants = {"read": self.start and self.end, "open": self.checks, "prove": self.receipts, "tell": self.subject}
-        if not wants[self.action] or any(value for action, value in wants.items() if action != self.action):
+        named = {
+            "read": self.start is not None or self.end is not None,
+            "open": bool(self.checks),
+            "prove": bool(self.receipts),
+            "tell": self.subject is not None,
+        }
+        if [action for action, has in named.items() if has] != [self.action]:
             raise EncodingError(f"An audit request to {self.action} does not name what belongs to it, and only that.")
-        if self.start and self.end and not self.start < self.end:
-            raise EncodingError("The period of an audit request ends before it begins.")
+        if self.action == "read" and (self.start is None or self.end is None or not self.start < self.end):
+            raise EncodingError("The period of an audit request lacks a bound, or ends before it begins.")
+        if self.action == "tell" and self.auditor != self.member:
+            raise EncodingError("Only a member itself looks into its own records for a data subject.")
+        if len(set(self.checks)) != len(self.checks) or len(set(self.receipts)) != len(self.receipts):
+            raise EncodingError("An audit request names a check or a receipt twice.")
         if len(self.checks) > MAX_NAMED or len(self.receipts) > MAX_NAMED:
             raise EncodingError(f"An audit request names more than {MAX_NAMED:,} checks or receipts: part it.")
         if not 0 < len(self.reason) <= MAX_REASON or not self.reason.isprintable():
@@ -165,6 +185,22 @@ class AccessRequest:
             sample=None if body["sample"] is None else _sample(body["sample"]),
             subject=None if body["subject"] is None else parse_hex(body["subject"], 32),
         )
+
+
+def split_wire(data: bytes) -> tuple[bytes, bytes]:
+    """JSON and signature (64 bytes) of a request on the wire (`Statement.wire`, without a salt); nothing is verified.
+
+    Raises:
+        EncodingError: longer than a request, or not in this form.
+
+    """
+    parts = cbor_decode(data, limit=MAX_WIRE)
+    if type(parts) is not dict or parts.keys() != {"statement", "signature"}:
+        raise EncodingError("An audit request does not travel in this form.")
+    json, signature = parts["statement"], parts["signature"]
+    if type(json) is not bytes or type(signature) is not bytes or len(signature) != SIGNATURE_BYTES:
+        raise EncodingError("An audit request does not travel in this form.")
+    return json, signature
 
 
 def _list(value: object) -> list[Any]:

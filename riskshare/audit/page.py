@@ -27,7 +27,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
@@ -39,11 +39,21 @@ from riskshare.statement import SALT_BYTES
 FOLDER: Final = "statements"
 RANGE_FILE: Final = f"{FOLDER}/range.cbor"
 
+LEAD: Final = timedelta(minutes=5)
+"""So long before the period the checkpoint of `AuditRange.start` had its quorum."""
+
+SETTLED: Final = timedelta(minutes=10)
+"""The part that is shown ends at the first final checkpoint signed so long after the period: what an exchange of its
+last minute leaves behind stands in the log by then."""
+
 STANDING: Final = frozenset({"epoch", "registry"})
 """Kinds of entries that are shown whenever they were made."""
 
 NOTES: Final = frozenset({"", "owner", "querier", "adopted"})
 """Words beside a row; `owner` and `querier` say on which side of a receipt the member stood."""
+
+MAX_RANGE_BYTES: Final = 256 * 1024
+"""Longest `AuditRange` that is read."""
 
 MAX_ROWS: Final = 2_048
 PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -88,6 +98,12 @@ class StatementPage:
         """Where the page lies in a member's folder."""
         return page_path(self.first)
 
+    def covers(self, start: int) -> bool:
+        """Whether it has a row of each of its indices from `start` on, and before only of `STANDING` kinds."""
+        below = [row for row in self.rows if row.index < start]
+        shown = [row.index for row in self.rows if row.index >= start]
+        return all(row.kind in STANDING for row in below) and shown == list(range(max(start, self.first), self.next))
+
     def to_bytes(self) -> bytes:
         """The CBOR map."""
         rows = [[row.index, row.kind, row.salt, row.statement, row.signature, row.note] for row in self.rows]
@@ -123,7 +139,7 @@ class AuditRange:
     @classmethod
     def from_bytes(cls, data: bytes) -> AuditRange:
         """Read what `to_bytes` wrote; the notes are not looked into. Raises EncodingError."""
-        parts: Any = cbor_decode(data, limit=256 * 1024)
+        parts: Any = cbor_decode(data, limit=MAX_RANGE_BYTES)
         if type(parts) is not dict or parts.keys() != _RANGE_KEYS:
             raise EncodingError("The range of an audit has not exactly the fields of one.")
         start, before, checkpoint = parts["start"], parts["before"], parts["checkpoint"]
@@ -131,7 +147,10 @@ class AuditRange:
             raise EncodingError("The range of an audit names no checkpoint.")
         if type(start) is not int or not 0 <= start <= MAX_SAFE_INTEGER or bool(start) != bool(before):
             raise EncodingError("The range of an audit begins at no checkpoint.")
-        return cls(parse_time(parts["from"]), parse_time(parts["to"]), start, before, checkpoint)
+        opened, closed = parse_time(parts["from"]), parse_time(parts["to"])
+        if not opened < closed:
+            raise EncodingError("The period of an audit ends before it begins.")
+        return cls(opened, closed, start, before, checkpoint)
 
 
 def page_path(first: int) -> str:

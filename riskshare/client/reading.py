@@ -19,23 +19,36 @@ from typing import Any
 import aiohttp
 
 from riskshare.encoding import parse_json
-from riskshare.errors import AskRefused, EncodingError, PeerDown, PeerError, PeerGarbage, PeerLate, PeerRefused
+from riskshare.errors import (
+    AskRefused,
+    AuditRefused,
+    EncodingError,
+    PeerDown,
+    PeerError,
+    PeerGarbage,
+    PeerLate,
+    PeerRefused,
+)
 from riskshare.tls import presented
 
 MAX_PROBLEM = 16 * 1024
 MAX_RETRY_AFTER = 86_400
 CBOR = "application/cbor"
 
-KNOWN_CODES = frozenset(AskRefused.STATUS) | {
-    "body_too_large",
-    "internal",
-    "invalid_input",
-    "method_not_allowed",
-    "not_found",
-    "range_not_satisfiable",
-    "registry_expired",
-    "unsupported_media_type",
-}
+KNOWN_CODES = (
+    frozenset(AskRefused.STATUS)
+    | frozenset(AuditRefused.STATUS)
+    | {
+        "body_too_large",
+        "internal",
+        "invalid_input",
+        "method_not_allowed",
+        "not_found",
+        "range_not_satisfiable",
+        "registry_expired",
+        "unsupported_media_type",
+    }
+)
 """Codes of refusals that we understand; any other becomes `unknown`."""
 
 _NUMBER = re.compile(r"[0-9]{1,6}")

@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from riskshare.errors import (
     AccessError,
     AskRefused,
+    AuditRefused,
     ConfigError,
     DiskError,
     EncodingError,
@@ -40,6 +41,7 @@ MAX_ERRORS: Final = 100
 
 BY_CODE: Final[Mapping[str, int]] = {
     **AskRefused.STATUS,
+    **AuditRefused.STATUS,
     "unauthenticated": 401,
     "forbidden": 403,
     "not_found": 404,
@@ -157,7 +159,7 @@ def problem_of(error: RiskshareError) -> Problem:
     retry_after: float | None = None
     headers: dict[str, str] = {}
     errors: tuple[Mapping[str, Any], ...] = ()
-    if isinstance(error, AskRefused):
+    if isinstance(error, AskRefused | AuditRefused):
         retry_after = error.retry_after
     elif isinstance(error, InvalidRequest):
         errors = error.errors
