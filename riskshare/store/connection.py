@@ -30,6 +30,7 @@ MIGRATION_LOCK: Final = 1
 LEADER_LOCK: Final = 2
 LEDGER_LOCK: Final = 3
 HELD_LOCK: Final = 4
+AUDIT_LOCK: Final = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from riskshare.errors import StoreError
 from riskshare.store.accounts import Accounts
+from riskshare.store.audits import Audits
 from riskshare.store.connection import Target
 from riskshare.store.failures import guarded
 from riskshare.store.idempotency import Idempotency
@@ -30,9 +31,9 @@ CLOSE_SECONDS: Final = 5.0
 class Store:
     """One member's database. Open it with `Store.open`; it reconnects by itself.
 
-    `lists`, `publications`, `trust`, `records`, `idempotency`, `ledger` and `accounts` use the pool; group commits,
-    imports, streams, listeners and leadership have connections of their own, so that nothing long keeps a short
-    statement waiting.
+    `lists`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts` and `audits` use the pool; group
+    commits, imports, streams, listeners and leadership have connections of their own, so that nothing long keeps a
+    short statement waiting.
     """
 
     def __init__(self, target: Target, pool: Pool) -> None:
@@ -45,6 +46,7 @@ class Store:
         self.idempotency = Idempotency(pool)
         self.ledger = Ledger(pool)
         self.accounts = Accounts(pool)
+        self.audits = Audits(pool)
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = 4, statement_seconds: float = 5.0) -> Store:

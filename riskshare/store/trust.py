@@ -197,3 +197,8 @@ class Trust:
             else:
                 row = await self._pool.fetchrow(_SQL["registry"], version)
         return None if row is None else RegistryRow(**row)
+
+    async def registries(self) -> list[RegistryRow]:
+        """All versions of the registry that are kept, oldest first."""
+        with guarded():
+            return [RegistryRow(**row) for row in await self._pool.fetch(_SQL["registries"])]

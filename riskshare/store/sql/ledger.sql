@@ -111,6 +111,9 @@ select salt, statement from epochs where digest = $1
 union all
 select end_salt, end_statement from epochs where sha256(end_statement) = $1
 
+-- name: audit_leaf
+select salt, statement from audits where digest = $1
+
 -- name: registry_leaf
 select salt, registry_statement(file) as statement from registry_versions where digest = $1
 

@@ -331,6 +331,8 @@ create table ledger_entries (
     source bytea not null,
     unique (kind, source)
 );
+-- What is shown to an auditor whenever it was made (`audit.page.STANDING`).
+create index ledger_entries_standing on ledger_entries (index) where kind in ('epoch', 'registry');
 
 -- The widest tile and bundle at each place, as they are served.
 create table ledger_tiles (
@@ -358,6 +360,9 @@ create table ledger_checkpoints (
     final_at timestamptz
 );
 create index ledger_checkpoints_final on ledger_checkpoints (size) where final_at is not null;
+-- Where the part of the log begins and ends that is shown to an auditor for a period.
+create index ledger_checkpoints_by_finality on ledger_checkpoints (final_at) where final_at is not null;
+create index ledger_checkpoints_by_signing on ledger_checkpoints (signed_at) where final_at is not null;
 
 -- At most one row: with it, this log signs nothing more.
 create table ledger_state (
@@ -419,3 +424,21 @@ create table ledger_awaited_upto (
     one boolean primary key default true check (one),
     upto timestamptz not null
 );
+
+-- Audits -----------------------------------------------------------------------------------------------------------
+
+-- What auditors asked to see: requests to this member, its own to others, and its own looks into its records for a data
+-- subject. Both sides keep a request before anything is shown.
+create table audits (
+    digest bytea primary key check (length(digest) = 32),
+    statement bytea not null,
+    signature bytea not null check (length(signature) = 64),
+    salt bytea not null check (length(salt) = 16),
+    auditor text not null,
+    member text not null,
+    action text not null check (action in ('read', 'open', 'prove', 'tell')),
+    -- How many checks it names: the registry says how many an auditor may have opened a day.
+    checks integer not null check (checks >= 0),
+    kept_at timestamptz not null
+);
+create index audits_by_time on audits (kept_at);

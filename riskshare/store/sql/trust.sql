@@ -121,5 +121,8 @@ select count(*), max(pg_notify('riskshare_registry', version::text)::text) from 
 -- name: registry
 select version, digest, file, received_at from registry_versions where version = $1
 
+-- name: registries
+select version, digest, file, received_at from registry_versions order by version
+
 -- name: newest_registry
 select version, digest, file, received_at from registry_versions order by version desc limit 1
