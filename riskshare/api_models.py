@@ -208,6 +208,31 @@ class MembersResponse(Model):
     members: tuple[MemberModel, ...]
 
 
+class AuditModel(Model):
+    """A request of an auditor: who saw what of this member's records, when and why; or this member of another's."""
+
+    audit: Digest = Field(description="Digest of the signed request; both sides have it on their ledgers.")
+    auditor: str
+    member: str = Field(description="Whose records it is about.")
+    action: Literal["read", "open", "prove", "tell"] = Field(
+        description="read: the log of a period; open: sealed checks; prove: proofs of receipts; tell: own records."
+    )
+    reason: str
+    requested_at: Time
+    kept_at: Time
+    opened: Time | None = Field(None, description="Of read: where the period begins.")
+    closed: Time | None = Field(None, description="Of read: where it ends.")
+    checks: int = Field(0, description="How many checks it names.")
+    receipts: int = Field(0, description="How many receipts it names.")
+    sampled_of: int | None = Field(None, description="If the checks are a random sample: of how many.")
+
+
+class AuditsResponse(Model):
+    """The last 1,000 requests, newest first."""
+
+    audits: tuple[AuditModel, ...]
+
+
 class ReceiptModel(Model):
     """A receipt: both signed halves of one exchange."""
 

@@ -23,11 +23,11 @@ from riskshare.membership.identifier import TYPES
 
 FIELDS: Final = frozenset(
     {
-        "address", "adopted", "attempt", "category", "code", "count", "days", "detail", "dropped", "entries", "epoch",
-        "error", "event", "host", "keyset", "kind", "level", "list", "listener", "logger", "member", "method", "mode",
-        "ms", "name", "network", "number", "owner", "path", "pid", "port", "purpose", "reason", "request", "route",
-        "rows", "scope", "seconds", "segment", "server", "side", "state", "status", "time", "trace", "url", "version",
-        "worker",
+        "action", "address", "adopted", "attempt", "auditor", "category", "checks", "code", "count", "days", "detail",
+        "dropped", "entries", "epoch", "error", "event", "host", "keyset", "kind", "level", "list", "listener",
+        "logger", "member", "method", "mode", "ms", "name", "network", "number", "owner", "path", "pid", "port",
+        "purpose", "reason", "receipts", "request", "route", "rows", "scope", "seconds", "segment", "server", "side",
+        "since", "state", "status", "time", "trace", "until", "url", "version", "worker",
     }
 )  # fmt: skip
 """Names of all fields that a log line may have."""

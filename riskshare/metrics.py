@@ -110,6 +110,7 @@ class Metrics:
         self._lists()
         self._ledger()
         self._accounting()
+        self._audit()
         self._peer()
 
     def render(self) -> bytes:
@@ -258,6 +259,14 @@ class Metrics:
         )
         self.ledger_doubts = self._counter(
             "ledger_doubts", "What did not hold of a member's log or of what it told, by code.", "member", "code"
+        )
+
+    def _audit(self) -> None:
+        self.audit_accesses = self._counter(
+            "audit_accesses",
+            "Requests of auditors that this member admitted, by auditor and action.",
+            "auditor",
+            "action",
         )
 
     def _peer(self) -> None:

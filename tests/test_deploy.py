@@ -107,6 +107,7 @@ def test_what_must_not_pass_unseen_has_a_rule():
         "riskshare_ledger_halted > 0",
         "riskshare_ledger_size > riskshare_ledger_final_size",
         "riskshare_ledger_pending",
+        "increase(riskshare_audit_accesses_total[",
     ):
         assert wanted in expressions, wanted
 

@@ -69,6 +69,8 @@ VERBS = {
     "ledger.account",
     "ledger.audit",
     "ledger.export",
+    "audit.show",
+    "audit.collect",
 }
 OUTSIDE_OF_VERBS = {"store", "client", "server"}
 

@@ -25,7 +25,7 @@ receipts the `side` on which it stood. It is believed for nothing but for how so
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -33,7 +33,8 @@ from typing import Any, Final
 
 from riskshare.encoding import MAX_SAFE_INTEGER, cbor_decode, cbor_encode, format_time, parse_time
 from riskshare.errors import EncodingError
-from riskshare.ledger.leaf import KINDS, MAX_STATEMENT, Leaf
+from riskshare.ledger.leaf import ENTRY_BYTES, KINDS, MAX_STATEMENT, Leaf
+from riskshare.ledger.tile import WIDTH, Bundle
 from riskshare.statement import SALT_BYTES
 
 FOLDER: Final = "statements"
@@ -194,6 +195,44 @@ def read_statements(data: bytes) -> StatementPage:
     page = StatementPage(first, following, tuple(map(_read_row, rows)))
     _check_order(page.rows, first, following)
     return page
+
+
+def page_at(read: Callable[[str, int], bytes | None], first: int, start: int, size: int) -> StatementPage | None:
+    """The page of a member's folder that begins at an index, if it is right for a part: else None.
+
+    `read` gives the bytes of a file of the folder, cut behind so many and one more, or None. Right is a page that
+    `covers` the part from `start` to within `size` entries, with rows that are those of the bundles beside it.
+    """
+    data = read(page_path(first), MAX_PAGE_BYTES)
+    if data is None:
+        return None
+    try:
+        page = read_statements(data)
+    except EncodingError:
+        return None
+    if page.first != first or page.next > size or not page.covers(start):
+        return None
+    return page if _stands(page, size, read) else None
+
+
+def _stands(page: StatementPage, size: int, read: Callable[[str, int], bytes | None]) -> bool:
+    """Whether every row of the page is the entry at its index, by the bundles of the folder."""
+    bundles: dict[int, bytes] = {}
+    for row in page.rows:
+        index, place = divmod(row.index, WIDTH)
+        if index not in bundles:
+            bundle = Bundle(index, min(WIDTH, size - index * WIDTH))
+            bundles[index] = read(bundle.path, bundle.length) or b""
+        at = place * (2 + ENTRY_BYTES) + 2
+        if bundles[index][at : at + ENTRY_BYTES] != row.entry:
+            return False
+    return True
+
+
+def stale_pages(paths: Iterable[str], firsts: Collection[int]) -> list[str]:
+    """Of the paths below `statements/`, those of pages that begin nowhere in `firsts`, and of half-written files."""
+    found = [(path, first_of(path.removesuffix(".new"))) for path in paths]
+    return [path for path, first in found if first is not None and (path.endswith(".new") or first not in firsts)]
 
 
 def _check_order(rows: Sequence[StatementRow], first: int, following: int) -> None:

@@ -28,8 +28,10 @@ from riskshare.membership import oprf
 from riskshare.metrics import Metrics
 from riskshare.peer.accounting import Accounting
 from riskshare.peer.adapters import PeerPublications, ReceiptPages, Registries
+from riskshare.peer.auditing import Auditing
 from riskshare.peer.chores import Chore, Chores
 from riskshare.peer.directory import Directory
+from riskshare.peer.freshness import gauge_lists
 from riskshare.peer.ledger import LedgerWork, witness_of
 from riskshare.peer.opening import now, opened_store, read_member
 from riskshare.peer.parts import Lists, OwnerHalf, QuerierHalf, Shared, owner_half, querier_half
@@ -158,6 +160,7 @@ class Peer:
         self._stack.push_async_callback(self.querier.asker.close)
         self._accounting = Accounting(self.shared, self.owner, self.querier, logs, self._chores)
         self._stack.push_async_callback(self._accounting.client.close)
+        self._auditing = Auditing(self.shared)
 
         async def fetch(name: str, version: int | None) -> bytes | None:
             if version is not None:
@@ -203,6 +206,7 @@ class Peer:
             log=shared.store.ledger,
             witness=witness_of(shared),
             accounting=self._accounting.shown,
+            auditing=self._auditing.showing,
             metrics=shared.metrics,
             now=now,
         )
@@ -212,6 +216,7 @@ class Peer:
             lists=Lists(shared, self.owner, self.querier),
             kept=shared.store.records,
             logs=self._accounting,
+            audits=self._auditing,
             registries=registries,
             keys=ApiKeys(self.config.api_keys, now),
             idempotency=Idempotency(shared.store.idempotency, member.keys.data, secrets.token_bytes),
@@ -375,24 +380,8 @@ class Peer:
         metrics.unanswered.set(await self.shared.store.records.count_unanswered())
         await self._ledger.gauges(moment)
         await self._accounting.gauges()
-        mirror = self.querier.mirror
-        trusted = mirror.trusted
-        for gauge in (metrics.list_refused, metrics.list_current, metrics.list_age, metrics.list_expires):
-            gauge.clear()  # or a list that is gone would look as it did last
-        metrics.mirror_bytes_limit.set(self.config.subscribe.owner_gib * 2**30)
-        for owner in directory.other_owners():
-            metrics.mirror_bytes.labels(owner).set(mirror.bytes_of(owner))
-            for each in mirror.standing(owner, moment).lists:
-                name = each.entry.list_name
-                if each.refusal is not None:
-                    since = each.refusal.since.timestamp()
-                    metrics.list_refused.labels(name, each.refusal.code).set(since)
-                metrics.list_current.labels(name).set(each.status.value == "current")
-                if each.held is not None:
-                    confirmed = trusted.confirmed_at(name, each.held.snapshot.epoch)
-                    if confirmed is not None:
-                        metrics.list_age.labels(name).set((moment - confirmed).total_seconds())
-                    metrics.list_expires.labels(name).set(each.held.snapshot.expires_at.timestamp())
+        self._auditing.gauges()
+        gauge_lists(self.shared, self.querier.mirror, moment)
 
     # -- health ----------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
     GET  /v1/lists            the lists that this peer consults, and how fresh they are
     GET  /v1/members          the network's members
     GET  /v1/receipts/{id}    a receipt
+    GET  /v1/audits           who saw what of this member's records
     GET  /v1/checks/{id}      what is known of a former check without opening its record
     GET  /openapi.json        all of this as OpenAPI 3.1
 
@@ -24,7 +25,15 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from riskshare.api_models import MAX_CHECKS, CheckRequest, ListModel, ListsResponse, LogModel
+from riskshare.api_models import (
+    MAX_CHECKS,
+    AuditModel,
+    AuditsResponse,
+    CheckRequest,
+    ListModel,
+    ListsResponse,
+    LogModel,
+)
 from riskshare.errors import IdempotencyError, IdentifierError, InputError, RiskshareError
 from riskshare.ledger.receipt import KeptReceipt
 from riskshare.ledger.sealed import SealedCheck
@@ -81,6 +90,13 @@ class Logs(Protocol):
         """By member. Raises StoreError."""
 
 
+class Audits(Protocol):
+    """The requests of auditors that this member keeps."""
+
+    async def audits(self) -> Sequence[AuditModel]:
+        """The last ones, newest first. Raises StoreError."""
+
+
 class Registries(Protocol):
     """The registry in force."""
 
@@ -107,6 +123,7 @@ class _Clients:
         lists: Lists,
         kept: Kept,
         logs: Logs,
+        audits: Audits,
         registries: Registries,
         keys: ApiKeys,
         idempotency: Idempotency,
@@ -118,6 +135,7 @@ class _Clients:
         self._lists = lists
         self._kept = kept
         self._logs = logs
+        self._audits = audits
         self._registries = registries
         self._keys = keys
         self._idempotency = idempotency
@@ -224,6 +242,10 @@ class _Clients:
         self._keys.allow(request, "check", "publish", "audit", "admin")
         return _model(shown.members(self._registries.current(), await self._logs.logs()))
 
+    async def audits(self, request: web.Request) -> web.Response:
+        self._keys.allow(request, "audit")
+        return _model(AuditsResponse(audits=tuple(await self._audits.audits())))
+
     async def receipt(self, request: web.Request) -> web.Response:
         self._keys.allow(request, "check", "audit")
         found = await self._kept.receipt(bytes.fromhex(request.match_info["receipt"]))
@@ -303,6 +325,7 @@ def clients_application(
     lists: Lists,
     kept: Kept,
     logs: Logs,
+    audits: Audits,
     registries: Registries,
     keys: ApiKeys,
     idempotency: Idempotency,
@@ -316,6 +339,7 @@ def clients_application(
         lists=lists,
         kept=kept,
         logs=logs,
+        audits=audits,
         registries=registries,
         keys=keys,
         idempotency=idempotency,
@@ -329,6 +353,7 @@ def clients_application(
             web.post("/v1/checks", clients.checks),
             web.get("/v1/lists", clients.lists),
             web.get("/v1/members", clients.members),
+            web.get("/v1/audits", clients.audits),
             web.get("/v1/receipts/{receipt:[0-9a-f]{64}}", clients.receipt),
             web.get(f"/v1/checks/{_UUID}", clients.former_check),
             web.get("/openapi.json", clients.openapi),

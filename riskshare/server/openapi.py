@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from riskshare.api_models import (
     MAX_CHECKS,
+    AuditsResponse,
     CheckModel,
     CheckRequest,
     CheckResponse,
@@ -24,6 +25,7 @@ from riskshare.api_models import (
 
 _REQUESTS: tuple[type[BaseModel], ...] = (CheckRequest, ChecksRequest)
 _RESPONSES: tuple[type[BaseModel], ...] = (
+    AuditsResponse,
     CheckModel,
     CheckResponse,
     ChecksResponse,
@@ -110,6 +112,14 @@ def _paths() -> dict[str, Any]:
             "get": _operation("lists", "The lists that a check consults.", _ref("ListsResponse"), (401, 403))
         },
         "/v1/members": {"get": _operation("members", "The network's members.", _ref("MembersResponse"), (401, 403))},
+        "/v1/audits": {
+            "get": _operation(
+                "audits",
+                "Who saw what of this member's records, and what it saw of others'.",
+                _ref("AuditsResponse"),
+                (401, 403, 503),
+            )
+        },
         "/v1/receipts/{receipt}": {
             "get": _operation(
                 "receipt",

@@ -7,6 +7,7 @@
     GET  segments      a segment file, whole or a range
     GET  receipts      the reader's own receipts, page by page
     GET  registry      the network's registry, newest or one version
+    POST audits        a request of an auditor, and what is shown under it (`riskshare.server.audits`)
 
 Beside them, and open to anybody, are the paths of `riskshare.server.ledger`.
 
@@ -46,6 +47,8 @@ from riskshare.query.quota import PAGES, Allowance
 from riskshare.query.receipt_page import MAX_PAGE, write_page
 from riskshare.server.accounting import QUIET as QUIET_ACCOUNTING
 from riskshare.server.accounting import Accounting, accounting_routes
+from riskshare.server.audits import QUIET as QUIET_AUDITS
+from riskshare.server.audits import Auditing, audit_routes
 from riskshare.server.gate import Gate, Registries
 from riskshare.server.ledger import PUBLIC, Log, Witnessing, ledger_routes
 from riskshare.server.observing import Observer
@@ -296,6 +299,7 @@ def peers_application(
     log: Log,
     witness: Witnessing,
     accounting: Accounting,
+    auditing: Auditing,
     metrics: Metrics,
     now: Callable[[], datetime],
 ) -> web.Application:
@@ -310,7 +314,7 @@ def peers_application(
         registries=registries,
         metrics=metrics,
     )
-    quiet = frozenset({EVALUATE, LISTS, SNAPSHOT, REGISTRY}) | QUIET_ACCOUNTING
+    quiet = frozenset({EVALUATE, LISTS, SNAPSHOT, REGISTRY}) | QUIET_ACCOUNTING | QUIET_AUDITS
     observer = Observer("peers", metrics, quiet=quiet, public=PUBLIC)
     app = web.Application(middlewares=[observer.middleware()], client_max_size=MAX_ASK_BYTES)
     app.on_shutdown.append(peers.closing)
@@ -326,6 +330,7 @@ def peers_application(
             web.get(REGISTRY.replace("{version}", "{version:latest|[1-9][0-9]{0,14}}"), peers.registry),
             *ledger_routes(log, witness, gate, now),
             *accounting_routes(accounting, gate),
+            *audit_routes(auditing, gate),
         ]
     )
     return app

@@ -1,5 +1,7 @@
 """A log as plain files, laid out as on the wire: `checkpoint`, `tile/…`, `tile/entries/…`, and `policy` beside them.
 
+What its entries stand for may lie below `statements/` (`audit.page`).
+
 A file is written under another name first and then renamed: whoever reads it sees the old one or the new one.
 """
 
@@ -14,6 +16,7 @@ from typing import Final, final
 from riskshare.errors import DiskError
 
 TILES: Final = "tile"
+STATEMENTS: Final = "statements"
 _NEW: Final = ".new"
 
 
@@ -21,8 +24,10 @@ _NEW: Final = ".new"
 class LogFolder:
     """The folder of one exported log. Every method raises DiskError if the disk or its rights do not allow it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, private: bool = False) -> None:
+        """`private` keeps others on this machine out of it, as soon as something is written."""
         self._folder = folder
+        self._private = private
 
     async def fetch(self, path: str, limit: int) -> bytes | None:
         """The bytes of a file, cut behind `limit` + 1 of them; None if there is no such file."""
@@ -39,8 +44,15 @@ class LogFolder:
 
     def parts(self) -> Iterator[str]:
         """Paths of all files below `tile/`, also of those that do not belong there; in no order."""
-        with self._guarded(TILES):
-            for folder, _, names in os.walk(self._folder / TILES, onerror=_raise):
+        return self._below(TILES)
+
+    def pages(self) -> Iterator[str]:
+        """Paths of all files below `statements/`, in no order."""
+        return self._below(STATEMENTS)
+
+    def _below(self, name: str) -> Iterator[str]:
+        with self._guarded(name):
+            for folder, _, names in os.walk(self._folder / name, onerror=_raise):
                 place = Path(folder).relative_to(self._folder)
                 yield from ((place / name).as_posix() for name in names)
 
@@ -50,6 +62,10 @@ class LogFolder:
             return False
         target = self._folder / path
         with self._guarded(path):
+            if self._private:
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._folder.chmod(0o700)
+                self._private = False
             target.parent.mkdir(parents=True, exist_ok=True)
             beside = target.with_name(target.name + _NEW)
             beside.write_bytes(data)

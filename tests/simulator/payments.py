@@ -177,6 +177,7 @@ async def till(*, max_identifiers: int = 4) -> AsyncIterator[Till]:
         lists=kept,
         kept=kept,
         logs=kept,
+        audits=kept,
         registries=view,
         keys=ApiKeys(sections, lambda: time[0]),
         idempotency=Idempotency(replies, seed("data"), lambda size: seed("nonce", len(replies.rows))[:size]),
