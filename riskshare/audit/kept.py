@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from riskshare.audit.access import AccessRequest, Action
+from riskshare.encoding import cbor_encode
 from riskshare.statement import Statement
 
 Kept = Literal["new", "known", "beyond"]
@@ -45,6 +46,10 @@ class AuditRow:
             checks=len(request.checks),
             kept_at=kept_at,
         )
+
+    def wire(self) -> bytes:
+        """The form in which it travels: without the salt, which is this side's own."""
+        return cbor_encode({"statement": self.statement, "signature": self.signature})
 
     @property
     def request(self) -> AccessRequest:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from riskshare.cli.options import JsonOption
+from riskshare.cli.options import CONFIG_FILE, ConfigOption, JsonOption
 
 app = typer.Typer(no_args_is_help=True, help="Audit: what members accounted for, held against each other.")
 
@@ -17,6 +17,17 @@ app = typer.Typer(no_args_is_help=True, help="Audit: what members accounted for,
 @app.callback()
 def _audit() -> None:
     """Keep this a group of commands, also while it has only one."""
+
+
+@app.command("accesses")
+def accesses(config: ConfigOption = CONFIG_FILE, json: JsonOption = False) -> None:
+    """Show who saw what of this member's records, when and why; of an auditor, also what it saw of others.
+
+    Example: [bold]riskshare audit accesses --config bank/riskshare.toml[/bold]
+    """
+    from riskshare.cli.auditing_accesses import show_accesses
+
+    show_accesses(config, json=json)
 
 
 @app.command("report")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from riskshare.cli.options import CONFIG_FILE, ConfigOption, JsonOption
+from riskshare.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="The ledger: what nobody can deny, alter or hide afterwards.")
 
@@ -33,6 +34,14 @@ def export(
     out: Annotated[
         Path, typer.Option("--out", help="Folder for the files; a second export adds what is new.", metavar="DIR")
     ],
+    statements: Annotated[
+        bool,
+        typer.Option("--statements", help="Also salts and statements, for an auditor: who asked whom, when, for what."),
+    ] = False,
+    since: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="With --statements and --to: only those of this period (UTC).")
+    ] = "",
+    until: Annotated[str, typer.Option("--to", metavar="TIME", help="Its end; a day belongs to it whole.")] = "",
     config: ConfigOption = CONFIG_FILE,
     json: JsonOption = False,
 ) -> None:
@@ -40,9 +49,13 @@ def export(
 
     Example: [bold]riskshare ledger export --out log --config bank/riskshare.toml[/bold]
     """
-    from riskshare.cli.own_ledger import export_log
+    from riskshare.cli.exporting import export_log
+    from riskshare.cli.periods import read_period
 
-    export_log(config, out, json=json)
+    if bool(since) != bool(until) or (since and not statements):
+        raise InputError("A period has --from and --to, and is of --statements.")
+    period = read_period(since, until) if since else None
+    export_log(config, out, statements=statements, period=period, json=json)
 
 
 @app.command("proof")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
-
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
 from riskshare.cli.acting import Own, opened
 from riskshare.cli.screen import Screen, counted, minute
@@ -20,19 +17,17 @@ from riskshare.encoding import base64_text, format_time
 from riskshare.errors import DiskError, InputError, LedgerError
 from riskshare.ledger.account import GRACE
 from riskshare.ledger.checkpoint import origin_of, parse_signed
-from riskshare.ledger.export import export
 from riskshare.ledger.histories import SUSPECT
 from riskshare.ledger.kept import Head
 from riskshare.ledger.leaf import Leaf
 from riskshare.ledger.note import verify_signatures
-from riskshare.ledger.policy import network_policy, witness_keys
+from riskshare.ledger.policy import witness_keys
 from riskshare.ledger.proof import inclusion_nodes, prove_inclusion, verify_inclusion
 from riskshare.ledger.tile import TileReader, tiles_of
 from riskshare.ledger.tlog_proof import TlogProof, make_proof
 from riskshare.peer.opening import now
 from riskshare.registry import Registry
 from riskshare.sharing.kept import FraudProofRow
-from riskshare.store.log_folder import LogFolder
 
 _RECEIPT: Final = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -43,56 +38,6 @@ async def registry_in_force(own: Own) -> Registry:
     if kept is None or kept.version <= own.member.registry.version:
         return own.member.registry
     return Registry.from_file(kept.file)
-
-
-# --- export -----------------------------------------------------------------------------------------
-
-
-def export_log(config_file: Path, out: Path, *, json: bool) -> None:
-    """Write the log, as far as it is final, into a folder.
-
-    Raises:
-        LedgerError: codes `not_final` (nothing is), `another_export`, `missing_part`.
-        DiskError: the folder cannot be written.
-
-    """
-    asyncio.run(_export(config_file, out, Screen(as_json=json)))
-
-
-async def _export(config_file: Path, out: Path, screen: Screen) -> None:
-    async with opened(config_file, screen) as own:
-        head = await own.store.ledger.final()
-        if head is None:
-            raise LedgerError(
-                "Nothing of this log is final yet: riskshare ledger status says what it waits for.", code="not_final"
-            )
-        signed = parse_signed(head.note)
-        policy = network_policy(await registry_in_force(own), own.member.name, now())
-        with _bar(screen) as progress:
-            done = await export(own.store.ledger, signed, policy.to_bytes(), LogFolder(out), progress)
-    checkpoint = signed.checkpoint
-    screen.result(
-        {
-            "log": checkpoint.origin,
-            "size": checkpoint.size,
-            "root": base64_text(checkpoint.root),
-            "files": done.files,
-            "written": done.written,
-            "removed": done.removed,
-            "directory": str(out),
-        }
-    )
-    screen.say(f"{counted(checkpoint.size, 'entry', 'entries')} of {checkpoint.origin} are in {out}.", "green")
-    screen.pairs([("files", f"{done.files:,}"), ("written now", f"{done.written:,}")])
-    screen.steps("Anybody can verify it:", [f"riskshare ledger verify {out} --policy {out / 'policy'}"])
-
-
-@contextmanager
-def _bar(screen: Screen) -> Iterator[Any]:
-    columns = ("Writing", BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen.err, transient=True, disable=not screen.err.is_terminal) as bar:
-        task = bar.add_task("Writing", total=None)
-        yield lambda done, count: bar.update(task, completed=done, total=count)
 
 
 # --- proof ------------------------------------------------------------------------------------------
