@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from riskshare.api_client import Client, question
-from riskshare.api_models import CheckResponse, ListModel, LogModel, ProblemModel
+from riskshare.api_models import AuditModel, AuditsResponse, CheckResponse, ListModel, LogModel, ProblemModel
 from riskshare.errors import (
     AccessError,
     IdempotencyError,
@@ -476,3 +476,27 @@ async def test_the_client_does_not_believe_everything(api: Till) -> None:
     async with Client(api.url + "/openapi.json#", "rs_x_y", attempts=1) as till_client:
         with pytest.raises(PeerGarbage):
             await till_client.lists()
+
+
+# -- who saw what ---------------------------------------------------------------------------------------------------
+
+
+async def test_who_may_audit_sees_who_saw_what(api: Till) -> None:
+    asked = AuditModel(
+        audit="ab" * 32,
+        auditor="regulator",
+        member="icbc",
+        action="open",
+        reason="case 7",
+        requested_at=NOW,
+        kept_at=NOW,
+        checks=3,
+        sampled_of=90,
+    )
+    api.kept.asked = [asked]
+    status, body = await get(api, "/v1/audits", "audit")
+    assert status == 200
+    assert AuditsResponse.model_validate(body).audits == (asked,)
+    for key in ("check", "publish"):
+        status, problem = await get(api, "/v1/audits", key)
+        assert (status, problem["code"]) == (403, "forbidden")

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 import structlog
 
+from riskshare.audit.access import AUDITS, RANGE, STATEMENTS
 from riskshare.errors import PeerRefused, StoreError
 from riskshare.ledger.addition import MAX_BYTES, SIZE_TYPE, TEXT_TYPE, AddCheckpoint, Cosigned, Knows, read_answer
 from riskshare.ledger.bundle import encode_entries
@@ -120,6 +121,9 @@ MEMBERS_ONLY = {
     ("GET", ENTRY.format(source="0" * 64)),
     ("GET", HELD),
     ("GET", HELD_STATEMENT.format(digest="0" * 64)),
+    ("POST", AUDITS),
+    ("GET", RANGE.format(digest="0" * 64)),
+    ("GET", STATEMENTS.format(digest="0" * 64)),
 }
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from riskshare.client import LedgerClient, PeerClient
 from riskshare.client.accounting import AccountingClient
+from riskshare.client.audits import AuditClient
+from riskshare.errors import AuditRefused
 from riskshare.ledger.receipt import KeptReceipt
 from riskshare.metrics import Metrics
 from riskshare.registry import Registry
@@ -130,6 +132,29 @@ class Accounts:
         return b"statement" if digest == b"e" * 32 else None
 
 
+class Audits:
+    """What an owner shows to auditors: to icbc what it asked for, to others nothing."""
+
+    async def admit(self, wire: bytes, reader: str) -> bytes:
+        if reader != "icbc":
+            raise AuditRefused("no_audit_right", "No right.")
+        if wire.startswith(b"too many"):
+            raise AuditRefused("audit_quota", "Too many.", retry_after=60.0)
+        return b"admitted " + wire
+
+    async def range(self, digest: bytes, reader: str) -> bytes:
+        return b"range for " + self._known(digest, reader)
+
+    async def statements(self, digest: bytes, reader: str, first: int, size: int) -> bytes:
+        return f"page from {first} of {size} for ".encode() + self._known(digest, reader)
+
+    @staticmethod
+    def _known(digest: bytes, reader: str) -> bytes:
+        if reader != "icbc" or digest != b"e" * 32:
+            raise AuditRefused("unknown_access", "Not known.")
+        return reader.encode()
+
+
 @dataclass
 class Pair:
     """The querier icbc and the owner jd, each with its own view of one network."""
@@ -173,6 +198,11 @@ class Pair:
         certificate, key = self.network.members[name].write_tls(self.directory)
         return AccountingClient(registries=self.view, certificate=certificate, key=key, now=now)
 
+    def audit_client(self, name: str = "icbc") -> AuditClient:
+        """What a member asks jd as an auditor with."""
+        certificate, key = self.network.members[name].write_tls(self.directory)
+        return AuditClient(registries=self.view, certificate=certificate, key=key, now=now)
+
     def ledger_client(self, name: str = "icbc") -> LedgerClient:
         """What a member asks jd's log and witness with."""
         certificate, key = self.network.members[name].write_tls(self.directory)
@@ -213,6 +243,7 @@ async def serve_owner(
         log=pair.log,
         witness=pair.witness or witness_of(pair.network, "jd", pair.owner_view, pair.memory, pair.desk),
         accounting=Accounts(),
+        auditing=Audits(),
         metrics=pair.owner_metrics,
         now=now,
     )

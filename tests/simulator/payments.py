@@ -12,7 +12,7 @@ from uuid import UUID
 
 import aiohttp
 
-from riskshare.api_models import ListModel, LogModel
+from riskshare.api_models import AuditModel, ListModel, LogModel
 from riskshare.config_sections import ApiKeySection, Scope
 from riskshare.errors import IdempotencyError, StoreError
 from riskshare.keys import ApiKey, new_api_key
@@ -113,6 +113,7 @@ class Kept:
     checks: dict[UUID, SealedCheck] = field(default_factory=dict)
     held: list[ListModel] = field(default_factory=list)
     known: dict[str, LogModel] = field(default_factory=dict)
+    asked: list[AuditModel] = field(default_factory=list)
 
     async def receipt(self, digest: bytes) -> KeptReceipt | None:
         return self.receipts.get(digest)
@@ -125,6 +126,9 @@ class Kept:
 
     async def logs(self) -> Mapping[str, LogModel]:
         return self.known
+
+    async def audits(self) -> Sequence[AuditModel]:
+        return self.asked
 
 
 @dataclass
