@@ -122,6 +122,11 @@ class PeersListener(Section):
     port: Port = Field(
         8443, description="Port for other members; that of the URL in the registry, if nothing stands before it."
     )
+    log_readers: Literal["anyone", "members"] = Field(
+        "anyone",
+        description="Who may read this member's log: anyone, or only who connects with a member's certificate. It tells"
+        " outsiders how many entries there are and when, and nothing else.",
+    )
 
 
 class ClientsListener(Section):

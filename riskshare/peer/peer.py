@@ -209,6 +209,7 @@ class Peer:
             auditing=self._auditing.showing,
             metrics=shared.metrics,
             now=now,
+            open_log=self.config.listen.peers.log_readers == "anyone",
         )
         clients = clients_application(
             member=member.name,

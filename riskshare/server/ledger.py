@@ -4,6 +4,8 @@
     GET  tile/…                a tile or a bundle, of all that the newest checkpoint covers
     POST add-checkpoint        another member's log asks for a cosignature
 
+A member may let only members read its log (`listen.peers.log_readers`): its witness is open all the same.
+
 What is below a full tile's path never changes. A partial one may be had in every width up to the widest.
 """
 
@@ -81,11 +83,13 @@ class Witnessing(Protocol):
 class _Ledger:
     """The handlers."""
 
-    def __init__(self, log: Log, witness: Witnessing, gate: Gate, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, log: Log, witness: Witnessing, gate: Gate, now: Callable[[], datetime], *, open_to_all: bool
+    ) -> None:
         self._log = log
         self._witness = witness
         self._now = now
-        self._readers = Visitors(gate, READING)
+        self._readers = Visitors(gate, READING, open_to_all=open_to_all)
         self._logs = Visitors(gate, ADDING)
 
     async def checkpoint(self, request: web.Request) -> web.Response:
@@ -139,9 +143,11 @@ async def _read(request: web.Request) -> bytes:
     raise InputError(f"A request to a witness has at most {MAX_BYTES} bytes.", code="body_too_large")
 
 
-def ledger_routes(log: Log, witness: Witnessing, gate: Gate, now: Callable[[], datetime]) -> list[web.RouteDef]:
-    """The routes for `web.Application.add_routes`."""
-    ledger = _Ledger(log, witness, gate, now)
+def ledger_routes(
+    log: Log, witness: Witnessing, gate: Gate, now: Callable[[], datetime], *, open_to_all: bool = True
+) -> list[web.RouteDef]:
+    """The routes for `web.Application.add_routes`; `open_to_all`: whoever comes may read the log."""
+    ledger = _Ledger(log, witness, gate, now, open_to_all=open_to_all)
     return [
         web.get(CHECKPOINT, ledger.checkpoint),
         web.get(LATEST, ledger.latest),

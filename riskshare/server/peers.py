@@ -302,8 +302,12 @@ def peers_application(
     auditing: Auditing,
     metrics: Metrics,
     now: Callable[[], datetime],
+    open_log: bool = True,
 ) -> web.Application:
-    """Make the application of the peers' listener; serve it with `gate.PeersTls` (see `listen`)."""
+    """Make the application of the peers' listener; serve it with `gate.PeersTls` (see `listen`).
+
+    `open_log`: whoever comes may read the member's log; else only members may.
+    """
     gate = Gate(registries, now)
     peers = _Peers(
         member=member,
@@ -328,7 +332,7 @@ def peers_application(
             web.get(_path(SEGMENT), peers.segment),
             web.get(RECEIPTS, peers.receipts),
             web.get(REGISTRY.replace("{version}", "{version:latest|[1-9][0-9]{0,14}}"), peers.registry),
-            *ledger_routes(log, witness, gate, now),
+            *ledger_routes(log, witness, gate, now, open_to_all=open_log),
             *accounting_routes(accounting, gate),
             *audit_routes(auditing, gate),
         ]

@@ -47,10 +47,11 @@ ADDING: Final = Rates(Rate(per_second=10, depth=60), Rate(per_second=20, depth=1
 
 @final
 class Visitors:
-    """Admits requests of one kind."""
+    """Admits requests of one kind; those of strangers only if `open_to_all`."""
 
-    def __init__(self, gate: Gate, rates: Rates) -> None:
+    def __init__(self, gate: Gate, rates: Rates, *, open_to_all: bool = True) -> None:
         self._gate = gate
+        self._open_to_all = open_to_all
         self._each = Allowance(rates.each, most=ADDRESSES)
         self._strangers = Allowance(rates.strangers)
         self._places = asyncio.Semaphore(AT_ONCE)
@@ -59,10 +60,11 @@ class Visitors:
         """Take one of the visitor's requests; what is given is its place, to be held while the database works for it.
 
         Raises:
-            AskRefused: `too_often`, with the seconds after which to come again.
+            AskRefused: `too_often`, with the seconds after which to come again; `no_certificate`, `wrong_member`: these
+                requests are for members.
 
         """
-        member = self._gate.known(request)
+        member = self._gate.known(request) if self._open_to_all else self._gate.member(request)
         if member is not None:
             self._each.take(member.name, now=monotonic())
             return nullcontext()

@@ -108,6 +108,26 @@ async def test_reading_a_log_needs_no_certificate(stranger, path):
     assert (await stranger.get(path, "HEAD")).status == 200
 
 
+@pytest.mark.parametrize("path", [CHECKPOINT, LATEST, path_of(Tile(0, 0)), path_of(Bundle(1, 70))])
+async def test_a_log_for_members_is_shown_to_nobody_else(pair, stranger, path):
+    await pair.listening.close()
+    pair.listening = await serve_owner(pair, open_log=False)
+    pair.move_to(pair.listening.port)
+    answer = await stranger.get(path)
+    assert (answer.status, answer.code) == (401, "no_certificate")
+    stranger.context = peer_client_context(
+        *pair.network.members["icbc"].write_tls(pair.directory), [pair.owner.certificate.der]
+    )
+    assert (await stranger.get(path)).status == 200
+
+
+async def test_the_witness_of_a_log_for_members_is_open_all_the_same(pair, stranger):
+    await pair.listening.close()
+    pair.listening = await serve_owner(pair, open_log=False)
+    pair.move_to(pair.listening.port)
+    assert (await stranger.post(b"no request")).status == 400
+
+
 MEMBERS_ONLY = {
     ("POST", EVALUATE),
     ("GET", LISTS),

@@ -230,7 +230,12 @@ async def peer_pair(directory: Path, answering: Answering | None = None, *, serv
 
 
 async def serve_owner(
-    pair: Pair, *, member: SimulatedMember | None = None, port: int = 0, strangers: Strangers | None = None
+    pair: Pair,
+    *,
+    member: SimulatedMember | None = None,
+    port: int = 0,
+    strangers: Strangers | None = None,
+    open_log: bool = True,
 ) -> Listening:
     """Serve the owner's application with the TLS files of `member` (jd)."""
     certificate, key = (member or pair.owner).write_tls(pair.directory)
@@ -246,6 +251,7 @@ async def serve_owner(
         auditing=Audits(),
         metrics=pair.owner_metrics,
         now=now,
+        open_log=open_log,
     )
     tls = PeersTls(pair.owner_view, certificate, key, now)
     return await listen(app, "127.0.0.1", port, name="peers", tls=tls.context, strangers=strangers)
