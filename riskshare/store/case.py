@@ -1,0 +1,201 @@
+"""The case database of an audit: one SQLite file of facts, rebuilt from the members' folders at any time.
+
+So nothing here needs to outlive the machine: SQLite does not wait for the disk. What is written together stands
+together, whenever the process is killed; if the machine fails, the file is thrown away and made again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self, final
+
+from riskshare.audit import fact
+from riskshare.errors import DiskError
+from riskshare.store import queries
+
+FILE_NAME: Final = "case.sqlite"
+CACHE_KIB: Final = 64 * 1024
+"""Most memory that SQLite keeps pages in."""
+
+TABLES: Final[Mapping[str, type[NamedTuple]]] = {
+    "log": fact.LogRow,
+    "receipt": fact.ReceiptRow,
+    "exchange": fact.Exchange,
+    "named_snapshot": fact.SnapshotNamed,
+    "unanswered": fact.UnansweredRow,
+    "epoch": fact.EpochRow,
+    "snapshot": fact.SnapshotRow,
+    "check_": fact.CheckRow,
+    "registry": fact.RegistryRow,
+    "audit": fact.AuditRow,
+    "settlement": fact.SettlementRow,
+    "checkpoint": fact.CheckpointRow,
+}
+"""The tables of facts, with their rows: the fields stand in the order of the columns."""
+
+_SQL: Final = queries.load("case.sql")
+_NAMES: Final = (*TABLES, "about", "activity", "tally", "flaw", "done")
+
+
+@final
+class Case:
+    """One open case database; use it in one thread. Every method raises DiskError if the file cannot be used."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the file, or make it."""
+        with _guarded():
+            connection = sqlite3.connect(path, isolation_level=None)
+            path.chmod(0o600)
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = off")
+            connection.execute(f"pragma cache_size = -{CACHE_KIB}")
+            connection.execute("pragma temp_store = file")
+            connection.executescript(_SQL["schema"])
+        return cls(connection)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- writing ---------------------------------------------------------------------
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written inside stands as a whole, or not at all."""
+        with _guarded():
+            self._connection.execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("rollback")
+                raise
+            self._connection.execute("commit")
+
+    def add(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows to a table of facts, in the order of its fields; one that is there stays as it is."""
+        marks = ",".join("?" * len(TABLES[table]._fields))
+        with _guarded():
+            self._connection.executemany(f"insert or ignore into {table} values ({marks})", rows)  # noqa: S608 - a name of ours
+
+    def add_activity(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Add counts to minutes (`ActivityRow`)."""
+        with _guarded():
+            self._connection.executemany(
+                "insert into activity values (?, ?, ?, ?, ?) on conflict do update set receipts = receipts +"
+                " excluded.receipts, checks = checks + excluded.checks, elements = elements + excluded.elements",
+                rows,
+            )
+
+    def add_tallies(self, member: str, counts: Mapping[str, int]) -> None:
+        """Add to the counts of a member."""
+        with _guarded():
+            self._connection.executemany(
+                "insert into tally values (?, ?, ?) on conflict do update set count = count + excluded.count",
+                [(member, name, count) for name, count in counts.items()],
+            )
+
+    def add_flaws(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Keep what does not hold (`Flaw`)."""
+        with _guarded():
+            self._connection.executemany("insert or ignore into flaw values (?, ?, ?, ?, ?)", rows)
+
+    def reach(self, member: str, step: str, upto: int) -> None:
+        """Note how far a step has come, in the transaction of what it wrote."""
+        with _guarded():
+            self._connection.execute(
+                "insert into done values (?, ?, ?) on conflict do update set upto = excluded.upto", (member, step, upto)
+            )
+
+    def begin(self, inputs: bytes) -> bool:
+        """Go on with a case of the same inputs (a digest of them), or empty it. Tells whether there was one."""
+        with _guarded():
+            found = self._connection.execute("select value from about where name = 'inputs'").fetchone()
+            if found is not None and found[0] == inputs:
+                return True
+            with self.together():
+                for name in _NAMES:
+                    self._connection.execute(f"delete from {name}")  # noqa: S608 - a name of ours
+                self._connection.execute("drop index if exists receipt_by_id")
+                self._connection.execute("insert into about values ('inputs', ?)", (inputs,))
+            return False
+
+    def index(self) -> None:
+        """Make the indices that reading needs, once all receipts are there: that is quicker than to keep them."""
+        with _guarded():
+            self._connection.executescript(_SQL["indices"])
+
+    # -- reading ---------------------------------------------------------------------
+
+    def reached(self, member: str, step: str) -> int:
+        """How far a step has come; 0 if it has not begun."""
+        found = self._one("select upto from done where member = ? and step = ?", member, step)
+        return 0 if found is None else int(found[0])
+
+    def select(self, sql: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, one after the other: never all in memory."""
+        with _guarded():
+            yield from self._connection.execute(sql, parameters)
+
+    def logs(self) -> list[fact.LogRow]:
+        """The audited part of each log, by member."""
+        return [fact.LogRow(*row) for row in self.select("select * from log order by member")]
+
+    def exchanges(self) -> Iterator[fact.Exchange]:
+        """Each distinct exchange once, in no order."""
+        return map(fact.Exchange._make, self.select("select * from exchange"))
+
+    def exchange(self, id: bytes) -> fact.Exchange | None:  # noqa: A002 - the field's own word
+        """The exchange with an id."""
+        found = self._one("select * from exchange where id = ?", id)
+        return None if found is None else fact.Exchange(*found)
+
+    def places(self, id: bytes) -> list[fact.ReceiptRow]:  # noqa: A002 - the field's own word
+        """Where a receipt stands, by member and index (after `index`)."""
+        return [fact.ReceiptRow(*row) for row in self.select("select * from receipt where id = ? order by 1, 2", id)]
+
+    def unverified(self) -> Iterator[fact.ReceiptRow]:
+        """Receipts of which there is no exchange yet, by id (after `index`)."""
+        return map(fact.ReceiptRow._make, self.select(_SQL["unverified"]))
+
+    def activity(self, member: str) -> Iterator[fact.ActivityRow]:
+        """The minutes in which the member was active, in order."""
+        return map(
+            fact.ActivityRow._make, self.select("select * from activity where member = ? order by bucket", member)
+        )
+
+    def tallies(self, member: str) -> dict[str, int]:
+        """The counts of a member."""
+        return dict(self.select("select name, count from tally where member = ?", member))
+
+    def flaws(self) -> Iterator[fact.Flaw]:
+        """What does not hold, by member, step, kind and index."""
+        return map(fact.Flaw._make, self.select("select * from flaw order by member, step, kind, idx"))
+
+    def _one(self, sql: str, *parameters: object) -> tuple[Any, ...] | None:
+        with _guarded():
+            found: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
+            return found
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise DiskError(
+            f"The case database cannot be used: {error}. Check the disk, or delete the file: it is made again from the"
+            " members' folders."
+        ) from error
