@@ -101,6 +101,16 @@ async def audit(source: Source, policy: Policy, progress: Progress | None = None
     # 2.
     final_checkpoint = policy.check(signed)
     # 3 to 6.
+    return await derive(source, final_checkpoint, progress)
+
+
+async def derive(source: Source, final_checkpoint: FinalCheckpoint, progress: Progress | None = None) -> Audited:
+    """Steps 3 to 6 of `audit`, for a checkpoint that is known to be final.
+
+    Raises:
+        LedgerError, PeerError, DiskError: as `audit`.
+
+    """
     return await _Audit(source, final_checkpoint, progress).run()
 
 

@@ -37,7 +37,7 @@ TABLES: Final[Mapping[str, type[NamedTuple]]] = {
 """The tables of facts, with their rows: the fields stand in the order of the columns."""
 
 _SQL: Final = queries.load("case.sql")
-_NAMES: Final = (*TABLES, "about", "activity", "tally", "flaw", "done")
+_NAMES: Final = (*TABLES, "about", "activity", "tally", "flaw", "waiting", "done")
 
 
 @final
@@ -128,7 +128,9 @@ class Case:
             with self.together():
                 for name in _NAMES:
                     self._connection.execute(f"delete from {name}")  # noqa: S608 - a name of ours
-                self._connection.execute("drop index if exists receipt_by_id")
+                self._connection.executescript(
+                    "drop index if exists receipt_by_id; drop index if exists exchange_faulty"
+                )
                 self._connection.execute("insert into about values ('inputs', ?)", (inputs,))
             return False
 
@@ -136,6 +138,17 @@ class Case:
         """Make the indices that reading needs, once all receipts are there: that is quicker than to keep them."""
         with _guarded():
             self._connection.executescript(_SQL["indices"])
+
+    def wait(self) -> int:
+        """Note of each receipt that nobody has verified one place where it stands (after `index`); gives how many."""
+        with self.together():
+            self._connection.execute("delete from waiting")
+            return self._connection.execute(_SQL["wait"]).rowcount
+
+    def finish(self) -> None:
+        """All is in: the next `begin` makes the case anew."""
+        with _guarded():
+            self._connection.execute("delete from about where name = 'inputs'")
 
     # -- reading ---------------------------------------------------------------------
 
@@ -157,6 +170,10 @@ class Case:
         """Each distinct exchange once, in no order."""
         return map(fact.Exchange._make, self.select("select * from exchange"))
 
+    def registries(self) -> Iterator[fact.RegistryRow]:
+        """Every row of a registry version, by member and index."""
+        return map(fact.RegistryRow._make, self.select("select * from registry order by member, idx"))
+
     def exchange(self, id: bytes) -> fact.Exchange | None:  # noqa: A002 - the field's own word
         """The exchange with an id."""
         found = self._one("select * from exchange where id = ?", id)
@@ -165,10 +182,6 @@ class Case:
     def places(self, id: bytes) -> list[fact.ReceiptRow]:  # noqa: A002 - the field's own word
         """Where a receipt stands, by member and index (after `index`)."""
         return [fact.ReceiptRow(*row) for row in self.select("select * from receipt where id = ? order by 1, 2", id)]
-
-    def unverified(self) -> Iterator[fact.ReceiptRow]:
-        """Receipts of which there is no exchange yet, by id (after `index`)."""
-        return map(fact.ReceiptRow._make, self.select(_SQL["unverified"]))
 
     def activity(self, member: str) -> Iterator[fact.ActivityRow]:
         """The minutes in which the member was active, in order."""
@@ -180,9 +193,31 @@ class Case:
         """The counts of a member."""
         return dict(self.select("select name, count from tally where member = ?", member))
 
-    def flaws(self) -> Iterator[fact.Flaw]:
-        """What does not hold, by member, step, kind and index."""
-        return map(fact.Flaw._make, self.select("select * from flaw order by member, step, kind, idx"))
+    def flaws(self, member: str, limit: int) -> list[fact.Flaw]:
+        """What does not hold of a member's log, by step, kind and index: of each step and kind the first `limit`."""
+        return [fact.Flaw(*row) for row in self.select(_SQL["flaws"], member, limit)]
+
+    def flaw_counts(self, member: str) -> dict[tuple[str, str], int]:
+        """How much does not hold of a member's log, by step and kind."""
+        rows = self.select("select step, kind, count(*) from flaw where member = ? group by 1, 2", member)
+        return {(step, kind): count for step, kind, count in rows}
+
+    def faulty(self) -> Iterator[tuple[fact.ReceiptRow, int]]:
+        """Every row of a receipt that has faults, with them (after `index`)."""
+        for *row, faults in self.select(_SQL["faulty"]):
+            yield fact.ReceiptRow(*row), faults
+
+    def waiting(self, member: str, first: int, following: int) -> frozenset[int]:
+        """Indices of a part of a log at which receipts stand that nobody has verified (after `wait`)."""
+        rows = self.select(
+            "select idx from waiting where member = ? and idx >= ? and idx < ?", member, first, following
+        )
+        return frozenset(index for (index,) in rows)
+
+    def counts(self, sql: str, *parameters: object) -> tuple[int, ...]:
+        """The numbers that a named query of `case.sql` gives in its one row."""
+        found = self._one(_SQL[sql], *parameters)
+        return () if found is None else tuple(value or 0 for value in found)
 
     def _one(self, sql: str, *parameters: object) -> tuple[Any, ...] | None:
         with _guarded():

@@ -68,10 +68,39 @@ create table if not exists flaw (
 create table if not exists done (
     member text not null, step text not null, upto integer not null, primary key (member, step)
 ) without rowid;
+create table if not exists waiting (member text not null, idx integer not null, primary key (member, idx)) without rowid;
 
 -- name: indices
 create index if not exists receipt_by_id on receipt (id);
+create index if not exists exchange_faulty on exchange (id, faults) where faults <> 0;
 
--- name: unverified
-select receipt.member, receipt.idx, receipt.id, receipt.note from receipt indexed by receipt_by_id
-where not exists (select 1 from exchange where exchange.id = receipt.id) order by receipt.id, receipt.member;
+-- name: wait
+insert or ignore into waiting
+select min(member), idx from receipt indexed by receipt_by_id
+where not exists (select 1 from exchange where exchange.id = receipt.id) group by receipt.id;
+
+-- name: faulty
+select receipt.member, receipt.idx, receipt.id, receipt.note, exchange.faults
+from exchange indexed by exchange_faulty join receipt on receipt.id = exchange.id where exchange.faults <> 0;
+
+-- name: flaws
+select member, step, kind, idx, sentence from (
+    select *, row_number() over (partition by step, kind order by idx) as place from flaw where member = ?
+) where place <= ? order by step, kind, idx;
+
+-- Of the epochs named in answers of an owner: how many, and how many do not stand on its ledger.
+-- name: epochs_named
+select count(*), sum(not exists (select 1 from epoch where epoch.owner = named.owner and epoch.digest = named.epoch))
+from (select distinct owner, epoch from exchange where owner = ?) as named;
+
+-- The same of snapshots.
+-- name: snapshots_named
+select count(*), sum(not exists (select 1 from snapshot where snapshot.digest = named.digest and owner = named.owner))
+from (select distinct owner, digest from named_snapshot where owner = ?) as named;
+
+-- Of the asks that an owner answered: the oldest and the newest registry version that they name.
+-- name: versions_named
+select min(registry), max(registry) from exchange where owner = ? and registry > 0;
+
+-- name: totals
+select (select count(*) from exchange), (select count(*) from receipt);
