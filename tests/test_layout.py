@@ -71,6 +71,7 @@ VERBS = {
     "ledger.export",
     "audit.show",
     "audit.collect",
+    "audit.replay",
 }
 OUTSIDE_OF_VERBS = {"store", "client", "server"}
 

@@ -184,11 +184,16 @@ def read_tile(files: Files, place: Tile) -> bytes:
     return prefix(place, files.read(full.path, full.length) or b"")
 
 
-def row_at(files: MemberFiles, index: int) -> StatementRow | None:
-    """The row that is shown for an entry, if there is one that can be read."""
+def page_of(files: MemberFiles, index: int) -> bytes | None:
+    """The bytes of the page on which the row of an entry must stand, if there is one."""
     pages = files.pages()
     place = bisect_right(pages, index) - 1
-    data = files.read(page_path(pages[place]), MAX_PAGE_BYTES) if place >= 0 else None
+    return files.read(page_path(pages[place]), MAX_PAGE_BYTES) if place >= 0 else None
+
+
+def row_at(files: MemberFiles, index: int) -> StatementRow | None:
+    """The row that is shown for an entry, if there is one that can be read."""
+    data = page_of(files, index)
     try:
         page = None if data is None else read_statements(data)
     except EncodingError:

@@ -88,7 +88,7 @@ class Member:
             case "7":
                 return tallies.get("receipt", 0)
             case _:
-                return sum(found[0] for found in self.named.values() if found)
+                return sum(self.named[name][0] for name in ("epochs", "snapshots") if self.named.get(name))
 
     def _sentence(self, number: str) -> str:
         tallies, log = self.tallies, self.log

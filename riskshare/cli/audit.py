@@ -50,3 +50,63 @@ def report(
     from riskshare.cli.auditing_report import remake_page
 
     remake_page(file, page, json=json)
+
+
+@app.command("replay")
+def replay(
+    *,
+    since: Annotated[str, typer.Option("--from", metavar="TIME", help="First day, or moment, of the period (UTC).")],
+    until: Annotated[str, typer.Option("--to", metavar="TIME", help="Last day, or the moment at which it ends.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the case.", file_okay=False)],
+    member: Annotated[
+        list[str] | None, typer.Option("--member", metavar="MEMBER", help="Whose log; else all that you may audit.")
+    ] = None,
+    offline: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--offline",
+            metavar="DIR",
+            help="A member's folder, as ledger export --statements writes it: nothing is fetched.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    network: Annotated[
+        Path | None,
+        typer.Option(
+            "--network",
+            metavar="FILE|DIR",
+            help="With --offline: the registry to go by, or the folder of its versions, in place of a configuration.",
+            exists=True,
+        ),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why: the members are told, and it stands in the request.")
+    ] = "audit",
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            metavar="DIR",
+            help="Where this auditor keeps what it audited last; else its data folder, or that of the case.",
+            file_okay=False,
+        ),
+    ] = None,
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Verify members' logs of a period and everything that their entries stand for, in numbered steps.
+
+    Without --offline the logs are collected first, by a signed request that both sides log. A run that was interrupted
+    goes on where it was. Exit code 0 if all holds, 1 if there are findings, 2 if it could not be tried, 3 if nothing
+    was found and not everything could be verified. The report lies in the folder as replay.json and replay.html.
+
+    Example: [bold]riskshare audit replay --from 2026-11-01 --to 2026-11-21 --out case[/bold]
+    """
+    from riskshare.cli.auditing_replay import Asked, replay_logs
+    from riskshare.cli.periods import read_period
+
+    asked = Asked(
+        read_period(since, until), out, tuple(member or ()), tuple(offline or ()), network, config, reason, state
+    )
+    raise typer.Exit(replay_logs(asked, json=json))

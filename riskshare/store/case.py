@@ -128,9 +128,8 @@ class Case:
             with self.together():
                 for name in _NAMES:
                     self._connection.execute(f"delete from {name}")  # noqa: S608 - a name of ours
-                self._connection.executescript(
-                    "drop index if exists receipt_by_id; drop index if exists exchange_faulty"
-                )
+                for index in ("receipt_by_id", "exchange_faulty"):
+                    self._connection.execute(f"drop index if exists {index}")
                 self._connection.execute("insert into about values ('inputs', ?)", (inputs,))
             return False
 
@@ -188,6 +187,11 @@ class Case:
         return map(
             fact.ActivityRow._make, self.select("select * from activity where member = ? order by bucket", member)
         )
+
+    def bounds(self, member: str) -> tuple[int, int] | None:
+        """The first and the last minute in which the member was active, or None."""
+        found = self._one("select min(bucket), max(bucket) from activity where member = ?", member)
+        return None if found is None or found[0] is None else (found[0], found[1])
 
     def tallies(self, member: str) -> dict[str, int]:
         """The counts of a member."""

@@ -7,6 +7,7 @@ it, for a link could lead anywhere, and a pipe would never end.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import final
@@ -85,3 +86,38 @@ def _raise(error: OSError) -> None:
 
 def _unusable(path: Path, error: OSError) -> DiskError:
     return DiskError(f"{path} cannot be used: {error.strerror or 'input/output error'}. Check the disk and its rights.")
+
+
+def take_in(source: Path, target: Path) -> None:
+    """Make `target` a copy of a member's folder, with the times of its files; what is there already is not copied.
+
+    Raises:
+        InputError: there is something that is neither a file nor a folder, or no such folder.
+        DiskError: a file cannot be read or written.
+
+    """
+    MemberFolder(source).look_through()
+    if source.resolve() == target.resolve():
+        return
+    wanted = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
+    try:
+        target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in target.rglob("*"):
+            if not path.is_dir() and path.relative_to(target) not in wanted:
+                path.unlink()
+        for place in sorted(wanted):
+            _copy(source / place, target / place)
+    except OSError as error:
+        raise _unusable(Path(str(error.filename or target)), error) from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    found = source.stat()
+    if target.is_file() and not target.is_symlink():
+        there = target.stat()
+        if (there.st_size, there.st_mtime_ns) == (found.st_size, found.st_mtime_ns):
+            return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(target.name + ".new")
+    shutil.copy2(source, beside)
+    beside.replace(target)
