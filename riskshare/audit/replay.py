@@ -46,7 +46,7 @@ from riskshare.audit.page import MAX_PAGE_BYTES, page_path, read_statements
 from riskshare.audit.paging import Looking, PageFacts, PageJob, page_in_worker, start_worker
 from riskshare.audit.receipts import sentence_of
 from riskshare.audit.registries import Chain
-from riskshare.audit.replayed import FAILED, MOST, SKIPPED, AuditedBefore, Member, all_steps
+from riskshare.audit.replayed import FAILED, KINDS, MOST, SKIPPED, AuditedBefore, Member, all_steps
 from riskshare.audit.report import Step
 from riskshare.audit.versions import Versions
 from riskshare.cores import CORES, Processes
@@ -288,12 +288,18 @@ class Replay:
 
     def _rows(self, ring: Keyring, logs: Sequence[LogRow]) -> None:
         """Steps 4 to 7, page by page: each page's facts stand together with how far it leads."""
-        done, of = 0, sum(log.size - log.start for log in logs)
+        of = sum(log.size - log.start for log in logs)
+        done = sum(map(self._member_rows, (log.member for log in logs)))
         jobs = [job for log in logs for job in self._pages(log)]
         for facts in self._spread(ring, logs, jobs, of):
             self._write(facts)
-            done += sum(facts.tallies[kind] for kind in facts.tallies if kind != "waiting")
+            done += sum(facts.tallies[kind] for kind in KINDS)
             self._watch.progress("rows", min(done, of), of)
+
+    def _member_rows(self, member: str) -> int:
+        """The rows of a member that are done."""
+        tallies = self._case.tallies(member)
+        return sum(tallies.get(kind, 0) for kind in KINDS)
 
     def _pages(self, log: LogRow) -> Iterator[PageJob]:
         """The pages of a log that are not done, each to where the next one begins."""
