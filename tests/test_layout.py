@@ -72,6 +72,7 @@ VERBS = {
     "audit.show",
     "audit.collect",
     "audit.replay",
+    "audit.reconcile",
 }
 OUTSIDE_OF_VERBS = {"store", "client", "server"}
 

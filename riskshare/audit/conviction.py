@@ -121,7 +121,7 @@ class Court:
             raise no_proof(why)
 
     def absence(self, statement: bytes, at: int, what: str) -> str:
-        """What to replay to see that a statement is not in the accused's log, which reaches far enough.
+        """What to replay to see that a statement, or ask, is not in the accused's log, which reaches far enough.
 
         The second entry of the file is one of that log from at least the grace after `at`. Raises LedgerError.
         """
@@ -158,7 +158,7 @@ def _missing(court: Court) -> Conviction:
     court.require(
         rules.binds_querier(exchange) and rules.binds_owner(exchange), "The exchange is not signed by both sides."
     )
-    replay = court.absence(exchange.id, exchange.answered_at, "the receipt")
+    replay = court.absence(exchange.ask, exchange.answered_at, "a receipt, or alone, for the ask")
     if court.accused == exchange.querier:
         _require_contact(court, exchange)
     sentence = f"{court.accused} did not log the exchange {_told(exchange)}, which {other} logged and both signed."

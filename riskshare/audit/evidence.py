@@ -87,7 +87,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """What is not in a log: the number of its checkpoint, and the SHA-256 of the statement that is looked for."""
+    """What is not in a log: the number of its checkpoint, and the SHA-256 of the statement that is looked for.
+
+    Of an exchange that is that of the ask: whoever logged another answer to it, or none, has not hidden it.
+    """
 
     checkpoint: int
     statement: bytes = field(repr=False)

@@ -44,6 +44,7 @@ OBSERVATIONS: Final[Mapping[str, str]] = {
     "late": "exchanges that stand in one log and not yet in the other; the next audit looks again",
     "unanswered": "asks that got no answer",
     "adopted": "receipts that a querier learned of after a crash; they cannot be opened",
+    "answered_late": "answers dated long after their asks, as by a machine that stood still",
     "sequenced_late": "entries that came into the log long after what they stand for was made",
     "not_shown": "parts of a log that the member's folder does not show",
     "unknown_snapshot": "snapshots named in asks that nobody has shown",

@@ -1,0 +1,223 @@
+-- Both sides of every exchange held against each other (SQLite, over the case database of case.sql).
+-- Where a fault bit mask is a parameter, it is that of riskshare/audit/fact.py which says that an exchange proves nothing.
+
+-- name: prepare
+create index if not exists unanswered_by_ask on unanswered (ask);
+create index if not exists snapshot_by_digest on snapshot (owner, digest);
+create index if not exists snapshot_by_version on snapshot (list, epoch, version);
+create index if not exists epoch_by_digest on epoch (owner, digest);
+create index if not exists exchange_by_ask on exchange (ask);
+create index if not exists exchange_by_pair on exchange (owner, querier, answered_at);
+drop table if exists profile;
+create table profile as
+select owner, querier, purpose, registry, epoch, answered_at / 86400000 as day, count(*) as exchanges,
+    sum(count) as elements, min(asked_at) as first_asked, max(asked_at) as last_asked,
+    min(answered_at) as first_answered, max(answered_at) as last_answered
+from exchange where faults & ?1 = 0
+group by owner, querier, purpose, registry, epoch, day
+
+-- name: one_sided
+select exchange.*, max(receipt.member = querier), max(receipt.member = owner)
+from receipt indexed by receipt_by_id
+join exchange on exchange.id = receipt.id
+where exchange.faults & ?1 = 0
+group by receipt.id
+having max(receipt.member = querier) = 0 or max(receipt.member = owner) = 0
+
+-- name: places
+select member, idx from receipt where id = ?1 order by member, idx
+
+-- name: knows_the_ask
+select 1 from unanswered where ask = ?1 and member = ?2
+union all
+select 1 from exchange indexed by exchange_by_ask
+join receipt indexed by receipt_by_id on receipt.id = exchange.id where exchange.ask = ?1 and receipt.member = ?2
+limit 1
+
+-- name: repeated
+select member, id, count(*), min(idx), max(idx) from receipt indexed by receipt_by_id
+group by id, member having count(*) > 1
+
+-- name: of_a_batch
+select owner, querier, batch from (
+    select owner, querier, batch, ask, answer from exchange where faults & ?1 = 0
+    union all
+    select owner, member, batch, ask, null from unanswered
+)
+group by owner, querier, batch having min(ask) <> max(ask) or min(answer) <> max(answer)
+
+-- name: exchanges_of_a_batch
+select * from exchange where owner = ?1 and querier = ?2 and batch = ?3 order by ask, answered_at, id
+
+-- name: unanswered_of_a_batch
+select * from unanswered where owner = ?1 and member = ?2 and batch = ?3 order by idx
+
+-- name: faulty
+select receipt.member, receipt.idx, exchange.* from exchange
+join receipt on receipt.id = exchange.id where exchange.faults & ?1 <> 0
+
+-- name: backdated
+select * from exchange where faults & ?1 = 0 and answered_at < asked_at - ?2
+
+-- name: answered_late
+select owner, count(*) from exchange where faults & ?1 = 0 and answered_at > asked_at + ?2 group by owner
+
+-- name: future_receipts
+select receipt.member, receipt.idx, exchange.* from exchange
+join receipt on receipt.id = exchange.id
+join log on log.member = receipt.member
+where max(asked_at, answered_at) > (select min(last_cosigned) from log) + ?2
+    and max(asked_at, answered_at) > log.last_cosigned + ?2 and exchange.faults & ?1 = 0
+
+-- name: future_statements
+select log.member, idx, answered_at from check_ join log using (member) where answered_at > last_cosigned + ?1
+union all
+select log.member, idx, asked_at from unanswered join log using (member) where asked_at > last_cosigned + ?1
+
+-- name: purposes
+select owner, querier, purpose, registry, min(first_answered), sum(exchanges) from profile group by 1, 2, 3, 4
+
+-- name: of_a_purpose
+select * from exchange
+where owner = ?1 and querier = ?2 and purpose = ?3 and registry = ?4 and answered_at < ?5 and faults & ?6 = 0
+order by answered_at
+
+-- name: days
+select owner, querier, day, registry, sum(elements), max(last_answered) from profile
+group by 1, 2, 3, 4 order by 1, 2, 3, registry desc
+
+-- name: of_a_day
+select * from exchange where owner = ?1 and querier = ?2 and answered_at / 86400000 = ?3 and registry >= ?4 and faults & ?5 = 0
+order by count desc
+
+-- name: epochs_used
+select owner, querier, epoch, registry, sum(elements), max(last_answered) from profile
+group by 1, 2, 3, 4 order by 1, 2, 3, registry desc
+
+-- name: of_an_epoch
+select * from exchange where owner = ?1 and querier = ?2 and epoch = ?3 and registry >= ?4 and faults & ?5 = 0
+order by count desc
+
+-- name: terms
+select p.owner, p.epoch, min(e.opened), max(e.closed), min(p.first_asked), max(p.last_answered)
+from profile p left join epoch e on e.owner = p.owner and e.digest = p.epoch and e.member = p.owner
+group by 1, 2
+
+-- name: under_an_epoch
+select * from exchange where owner = ?1 and epoch = ?2 and faults & ?3 = 0 order by answered_at
+
+-- name: epoch_place
+select member, idx from epoch where owner = ?1 and digest = ?2 and member = ?1 order by closed desc, idx limit 1
+
+-- name: doubled_epochs
+select a.owner, a.member, a.idx, b.member, b.idx from epoch a
+join epoch b on a.owner = b.owner and a.keyset = b.keyset and a.number = b.number and a.digest < b.digest
+
+-- name: doubled_snapshots
+select a.owner, a.member, a.idx, b.member, b.idx from snapshot a
+join snapshot b on a.list = b.list and a.epoch = b.epoch and a.version = b.version and a.digest < b.digest
+union
+select a.owner, a.member, a.idx, b.member, b.idx from snapshot a
+join snapshot b on a.list = b.list and a.epoch = b.epoch and b.version = a.version + 1 and b.previous <> a.digest
+
+-- name: unknown_snapshots
+select n.querier, n.owner, n.list, n.digest, n.exchange from named_snapshot n
+where not exists (select 1 from snapshot s where s.owner = n.owner and s.digest = n.digest and s.member = n.owner)
+
+-- name: snapshots_of_a_version
+select * from snapshot where list = ?1 and epoch = ?2 and version between ?3 - 1 and ?3 + 1
+
+-- name: standing_asks
+select distinct owner, querier from profile where querier = ?1
+
+-- name: with_a_member
+select * from exchange where owner = ?1 and querier = ?2 and answered_at >= ?3 and faults & ?4 = 0 order by answered_at
+
+-- name: knew_as_owner
+select * from exchange where owner = ?1 and registry >= ?2 and faults & ?3 = 0 order by answered_at limit 1
+
+-- name: knew_as_querier
+select * from exchange where querier = ?1 and registry >= ?2 and faults & ?3 = 0 order by asked_at limit 1
+
+-- name: registry_place
+select idx from registry where member = ?1 and version >= ?2 and idx < (select start from log where member = ?1)
+order by version limit 1
+
+-- name: contacts
+select answered_at from exchange where owner = ?1 and querier = ?2 and answered_at >= ?3 and answered_at <= ?4
+    and faults & ?5 = 0 and exists (
+        select 1 from receipt indexed by receipt_by_id where receipt.id = exchange.id and receipt.member = ?2
+    )
+order by answered_at limit 1
+
+-- name: last_contact
+select answered_at from exchange where owner = ?1 and querier = ?2 and faults & ?3 = 0 and exists (
+    select 1 from receipt indexed by receipt_by_id where receipt.id = exchange.id and receipt.member = ?2
+)
+order by answered_at desc limit 1
+
+-- name: contact_place
+select receipt.idx from exchange
+join receipt indexed by receipt_by_id on receipt.id = exchange.id and receipt.member = ?2
+where exchange.owner = ?1 and exchange.querier = ?2 and exchange.answered_at = ?3 limit 1
+
+-- name: unknown_to_the_querier
+select exchange.id, exchange.asked_at from exchange
+where owner = ?1 and querier = ?2 and answered_at >= ?3 and faults & ?4 = 0
+    and not exists (
+        select 1 from receipt indexed by receipt_by_id where receipt.id = exchange.id and receipt.member = ?2
+    )
+    and not exists (select 1 from unanswered u where u.ask = exchange.ask and u.member = ?2)
+order by asked_at
+
+-- name: own_times
+select idx, answered_at from receipt join exchange using (id) where member = ?1 and idx >= ?2
+union all select idx, answered_at from check_ where member = ?1 and idx >= ?2
+union all select idx, asked_at from unanswered where member = ?1 and idx >= ?2
+union all select idx, issued_at from snapshot where member = ?1 and idx >= ?2
+union all select idx, requested_at from audit where member = ?1 and idx >= ?2
+
+-- name: first_beyond
+select member, idx from (
+    select member, idx, answered_at as at from receipt join exchange using (id) where member = ?1 and idx >= ?2
+    union all select member, idx, answered_at from check_ where member = ?1 and idx >= ?2
+    union all select member, idx, issued_at from snapshot where member = ?1 and idx >= ?2
+    union all select member, idx, asked_at from unanswered where member = ?1 and idx >= ?2
+)
+where at >= ?3 order by idx desc limit 1
+
+-- name: counts
+select log.member,
+    (select count(*) from receipt where receipt.member = log.member and idx >= log.start),
+    (select count(*) from receipt where receipt.member = log.member and note = 'adopted'),
+    (select count(*) from unanswered where unanswered.member = log.member),
+    (select count(*) from check_ where check_.member = log.member)
+from log order by log.member
+
+-- name: asked_counts
+select querier, sum(exchanges) from profile group by querier
+
+-- name: answered_counts
+select owner, sum(exchanges) from profile group by owner
+
+-- name: sequenced_late
+select receipt.member, count(*) from receipt
+join log on log.member = receipt.member and log.first_cosigned is not null
+join exchange on exchange.id = receipt.id
+where receipt.idx >= log.start and exchange.answered_at < log.first_cosigned - ?1
+group by receipt.member
+
+-- name: series
+select member, bucket / ?1 as slot, sum(receipts), sum(checks), sum(elements) from activity
+where bucket >= ?2 and bucket < ?3 group by member, slot order by slot, member
+
+-- name: named_counts
+select querier, count(*) from named_snapshot group by querier
+
+-- name: two_sided
+select coalesce(sum(logs = 2), 0) from (
+    select count(distinct member) as logs from receipt indexed by receipt_by_id group by id
+)
+
+-- name: last_minute
+select coalesce(max(bucket), 0) from activity where member = ?1 and bucket <= ?2

@@ -1,0 +1,453 @@
+"""A case of dishonest members, and of honest ones whom everything befalls: what reconciliation must tell apart.
+
+`Stage` plays a network's days, honest or not, on `CaseNetwork`; `reconcile` writes its folders, takes the facts from
+them and reconciles. `FRAUDS` are one dishonest act each, with what must be found of whom. Records of checks are not
+looked into here: `tampered_record`, `claimed_identifier` and `under_reported` make such records for `open`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from riskshare.audit import charges
+from riskshare.audit.bench import Rule
+from riskshare.audit.fact import (
+    MINUTE,
+    ActivityRow,
+    AuditRow,
+    CheckRow,
+    EpochRow,
+    LogRow,
+    ReceiptRow,
+    RegistryRow,
+    SnapshotNamed,
+    SnapshotRow,
+    UnansweredRow,
+    milliseconds,
+)
+from riskshare.audit.fact import read_receipt as facts_of
+from riskshare.audit.finality import read_cosigned
+from riskshare.audit.judging import FOREVER, judge_receipt, read_epoch
+from riskshare.audit.page import RANGE_FILE, AuditRange, StatementRow, first_of, read_statements
+from riskshare.audit.reconcile import Reconciled, Reconciler
+from riskshare.audit.rules import HOUR
+from riskshare.audit.versions import Versions
+from riskshare.encoding import parse_canonical_json, parse_time, sha256
+from riskshare.errors import EncodingError
+from riskshare.ledger.receipt import Receipt
+from riskshare.query.message import Ask
+from riskshare.sharing.snapshot import SnapshotStatement
+from riskshare.statement import Statement, sign
+from riskshare.store.case import Case
+from riskshare.store.case_folders import CaseFolders
+from riskshare.store.crosscheck import CrossCheck
+from tests.simulator.casefolder import START, CaseNetwork
+
+GRACE = 24 * HOUR
+DAYS = 5
+
+
+class Shelf:
+    """Keeps evidence files where a test can look at them."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def keep(self, name: str, data: bytes) -> str:
+        self.files[f"evidence/{name}"] = data
+        return f"evidence/{name}"
+
+
+# -- facts out of folders, without replay ----------------------------------------------------------------
+
+
+def take_facts(out: Path, versions: Versions) -> Case:
+    """The case database of a case folder: what replay writes there, of logs that are known to hold."""
+    (out / "case.sqlite").unlink(missing_ok=True)
+    case = Case.open(out / "case.sqlite")
+    for folder in sorted((out / "members").iterdir()):
+        shown = AuditRange.from_bytes((folder / RANGE_FILE).read_bytes())
+        last = read_cosigned(shown.checkpoint, versions)
+        first = read_cosigned(shown.before, versions).at if shown.before else None
+        size, root = last.checkpoint.size, last.checkpoint.root
+        opened, closed = milliseconds(shown.opened), milliseconds(shown.closed)
+        case.add("log", [LogRow(folder.name, size, root, shown.start, opened, closed, first, last.at)])
+        for path in sorted((folder / "statements").iterdir()):
+            if first_of(f"statements/{path.name}") is not None:
+                for row in read_statements(path.read_bytes()).rows:
+                    _take_row(case, folder.name, row, versions)
+    return case
+
+
+def _take_row(case: Case, member: str, row: StatementRow, versions: Versions) -> None:
+    if row.kind == "receipt":
+        _take_receipt(case, member, row, versions)
+    elif row.kind == "unanswered":
+        ask = Ask.from_json(row.statement)
+        at = milliseconds(ask.asked_at)
+        made = UnansweredRow(member, row.index, sha256(row.statement), ask.owner, ask.batch.bytes, at)
+        case.add("unanswered", [made])
+        _active(case, member, at)
+    elif row.kind == "epoch":
+        value = read_epoch(row.statement, versions.network)
+        terms = milliseconds(value.not_before), milliseconds(value.until)
+        made_epoch = EpochRow(
+            value.owner, value.digest, value.keyset, value.number, *terms, value.public_key, row.index, member
+        )
+        case.add("epoch", [made_epoch])
+    elif row.kind == "registry":
+        body = parse_canonical_json(row.statement, limit=1 << 24)
+        case.add("registry", [RegistryRow(member, row.index, body["version"], sha256(row.statement))])
+    else:
+        _take_other(case, member, row, versions)
+
+
+def _take_other(case: Case, member: str, row: StatementRow, versions: Versions) -> None:
+    body = parse_canonical_json(row.statement, limit=1 << 20)
+    if row.kind == "snapshot":
+        statement = Statement("snapshot", versions.network, row.statement, row.signature, body)
+        value = SnapshotStatement.from_statement(statement)
+        at = milliseconds(value.issued_at)
+        made = SnapshotRow(
+            value.owner, value.list_name, value.epoch, value.version, value.digest, value.previous or b"", at,
+            row.index, member,
+        )  # fmt: skip
+        case.add("snapshot", [made])
+    elif row.kind == "check":
+        at = milliseconds(parse_time(body["answered_at"]))
+        case.add("check_", [CheckRow(member, row.index, sha256(row.statement)[:16], at, bytes.fromhex(body["record"]))])
+        case.add_activity([ActivityRow(member, at // MINUTE * MINUTE, 0, 1, 0)])
+        return
+    else:
+        at = milliseconds(parse_time(body["requested_at"]))
+        case.add("audit", [AuditRow(member, row.index, sha256(row.statement), body["auditor"], body["action"], at, "")])
+    _active(case, member, at)
+
+
+def _take_receipt(case: Case, member: str, row: StatementRow, versions: Versions) -> None:
+    exchange = judge_receipt(row.statement, versions, FOREVER)
+    case.add("receipt", [ReceiptRow(member, row.index, exchange.id, row.note)])
+    case.add("exchange", [exchange])
+    try:
+        named = facts_of(row.statement).snapshots
+    except EncodingError:
+        return
+    pair = exchange.querier, exchange.owner
+    case.add("named_snapshot", [SnapshotNamed(*pair, name, digest, exchange.id) for name, digest in named])
+    case.add_activity([ActivityRow(member, exchange.answered_at // MINUTE * MINUTE, 1, 0, exchange.count)])
+
+
+def _active(case: Case, member: str, at: int) -> None:
+    case.add_activity([ActivityRow(member, at // MINUTE * MINUTE, 0, 0, 0)])
+
+
+def versions_of(case: CaseNetwork) -> Versions:
+    return Versions(tuple(case.network.history))
+
+
+@dataclass
+class Trial:
+    """What came of a reconciliation, with the files of its evidence."""
+
+    found: Reconciled
+    files: Mapping[str, bytes]
+    versions: Versions
+
+    @property
+    def convicted(self) -> set[tuple[str, str]]:
+        return {(finding.kind, finding.accused) for finding in self.found.findings}
+
+    def count(self, kind: str, member: str) -> int:
+        return sum(one.count for one in self.found.observations if (one.kind, one.member) == (kind, member))
+
+
+def reconcile(
+    case: CaseNetwork,
+    out: Path,
+    *,
+    opened: datetime = START,
+    closed: datetime | None = None,
+    members: tuple[str, ...] = (),
+    rules: Mapping[str, Rule] = charges.RULES,
+    held: tuple[Statement, ...] = (),
+) -> Trial:
+    """Write the case's folders, take the facts, reconcile."""
+    case.write(out, opened, closed or case.now, *members)
+    for statement in held:
+        (out / "held").mkdir(exist_ok=True)
+        (out / "held" / f"{statement.digest.hex()}.cbor").write_bytes(statement.wire())
+    versions, shelf = versions_of(case), Shelf()
+    with take_facts(out, versions) as facts:
+        reconciler = Reconciler(
+            facts=CrossCheck(facts), folders=CaseFolders(out), shelf=shelf, versions=versions, now=case.now,
+            grace=GRACE, rules_by_name=rules,
+        )  # fmt: skip
+        return Trial(reconciler.run(), shelf.files, versions)
+
+
+# -- the stage -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Stage:
+    """A network of days in which everybody exchanges with everybody, and one act of somebody."""
+
+    case: CaseNetwork
+    held: list[Statement]
+
+    @classmethod
+    def honest(cls, names: tuple[str, ...] = ("bank", "card", "jd", "telco")) -> Stage:
+        case = CaseNetwork(names)
+        case.begin()
+        return cls(case, [])
+
+    def day(self, rounds: int = 4) -> None:
+        """A day of exchanges and checks, in which every log is cosigned now and then."""
+        for _ in range(rounds):
+            self.case.step(hours=24 / rounds)
+            for querier in self.case.names:
+                for owner in self.case.names:
+                    if querier != owner:
+                        self.case.exchange(querier, owner)
+                self.case.check(querier)
+            self.case.checkpoint()
+
+    def days(self, count: int = DAYS) -> None:
+        for _ in range(count):
+            self.day()
+
+
+def drops_a_receipt_as_querier(stage: Stage) -> None:
+    stage.case.exchange("bank", "jd", logged=["owner"])
+
+
+def drops_a_receipt_as_owner(stage: Stage) -> None:
+    stage.case.exchange("bank", "jd", logged=["querier"])
+
+
+def drops_everything_of_an_owner(stage: Stage) -> None:
+    """The bank goes on asking jd for days, and logs none of it."""
+    log = stage.case.logs["bank"]
+    kept = []
+    for row in log.rows:
+        mine = row.kind == "receipt" and facts_of(row.statement).exchange.owner == "jd"
+        if not mine:
+            kept.append(row)
+    log.rows[:] = kept
+    log.checkpoints[:] = [(len(kept), stage.case.now)]
+
+
+def alters_a_count_as_querier(stage: Stage) -> None:
+    """The ask is signed anew with another count: the answer does not belong to it any more."""
+    receipt = stage.case.exchange("bank", "jd", logged=["owner"], count=300)
+    body = {**parse_canonical_json(receipt.ask, limit=1 << 16), "count": 3}
+    ask = sign("ask", stage.case.network.name, body, stage.case.key("bank"))
+    stage.case.log_receipt(replace(receipt, ask=ask.json, ask_signature=ask.signature), "bank", "querier")
+
+
+def alters_a_count_as_owner(stage: Stage) -> None:
+    """The owner cannot sign the ask; it logs one with another count nevertheless."""
+    receipt = stage.case.exchange("bank", "jd", logged=["querier"])
+    altered = receipt.ask.replace(b'"count":3', b'"count":9')
+    body = {**parse_canonical_json(receipt.answer, limit=1 << 16), "ask": sha256(altered).hex()}
+    answer = sign("answer", stage.case.network.name, body, stage.case.key("jd"))
+    forged = Receipt(altered, receipt.ask_signature, answer.json, answer.signature)
+    stage.case.log_receipt(forged, "jd", "owner")
+
+
+def answers_twice(stage: Stage) -> None:
+    """One ask, two answers: each side logs another one."""
+    ask = stage.case.ask("bank", "jd")
+    stage.case.log_receipt(stage.case.answer(ask), "bank", "querier")
+    stage.case.log_receipt(stage.case.answer(ask), "jd", "owner")
+
+
+def asks_twice_under_one_batch(stage: Stage) -> None:
+    first = stage.case.exchange("bank", "jd")
+    batch = Ask.from_json(first.ask).batch
+    stage.case.exchange("bank", "jd", batch=batch, count=30)
+
+
+def backdates_an_answer(stage: Stage) -> None:
+    stage.case.exchange("bank", "jd", answered_at=stage.case.now - timedelta(hours=3))
+
+
+def dates_a_check_in_the_future(stage: Stage) -> None:
+    later = stage.case.now + timedelta(days=30)
+    stage.case.check("bank", answered_at=later.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+
+
+def dates_an_answer_in_the_future(stage: Stage) -> None:
+    stage.case.exchange("bank", "jd", answered_at=stage.case.now + timedelta(days=30))
+
+
+def logs_twice(stage: Stage) -> None:
+    receipt = stage.case.exchange("bank", "jd")
+    stage.case.log_receipt(receipt, "jd", "owner")
+
+
+def forges_an_ask(stage: Stage) -> None:
+    """The owner invents an ask of the bank's, to be paid for it."""
+    ask = stage.case.ask("bank", "jd", sign_with=stage.case.key("jd"))
+    stage.case.log_receipt(stage.case.answer(ask), "jd", "owner")
+
+
+def forges_an_answer(stage: Stage) -> None:
+    ask = stage.case.ask("bank", "jd")
+    stage.case.log_receipt(stage.case.answer(ask, sign_with=stage.case.key("bank")), "bank", "querier")
+
+
+def claims_a_purpose(stage: Stage) -> None:
+    member = stage.case.network.registry.members["bank"]
+    kept = tuple(purpose for purpose in member.purposes if purpose != "marketing")
+    stage.case.network.issue([replace(member, purposes=kept)], now=stage.case.now)
+    stage.case.step(hours=2)
+    stage.case.exchange("bank", "jd", purpose="marketing")
+
+
+def exceeds_a_quota(stage: Stage) -> None:
+    member = stage.case.network.registry.members["bank"]
+    quota = replace(member.quota, per_second=10, per_day=1000)
+    stage.case.network.issue([replace(member, quota=quota)], now=stage.case.now)
+    stage.case.step(minutes=30)
+    for _ in range(25):
+        stage.case.exchange("bank", "jd", count=4096)
+
+
+def exceeds_the_quota_of_an_epoch(stage: Stage) -> None:
+    member = stage.case.network.registry.members["bank"]
+    quota = replace(member.quota, per_second=10, per_epoch=1000)
+    stage.case.network.issue([replace(member, quota=quota)], now=stage.case.now)
+    for _ in range(25):
+        stage.case.step(hours=1)
+        stage.case.exchange("bank", "jd", count=4096)
+
+
+def invents_an_epoch(stage: Stage) -> None:
+    stage.case.exchange("bank", "jd", epoch=bytes(range(32)))
+
+
+def uses_an_epoch_beyond_its_term(stage: Stage) -> None:
+    case = stage.case
+    old = case.epochs["jd", "default"]
+    case.epoch("jd", "short", not_after=case.now + timedelta(hours=1))
+    short = case.epochs["jd", "short"]
+    case.step(hours=3)
+    case.exchange("bank", "jd", epoch=short.digest)
+    case.epochs["jd", "default"] = old
+
+
+def doubles_an_epoch(stage: Stage) -> None:
+    case = stage.case
+    old = case.epochs["jd", "default"]
+    case.epoch("jd", "default", public_key=case.random("another key"))
+    case.epochs["jd", "default"] = old
+
+
+def doubles_a_snapshot(stage: Stage) -> None:
+    """Two members are shown two snapshots of one version; both are on the ledger."""
+    case = stage.case
+    former = case.snapshots["jd/high-risk"]
+    case.snapshot("jd/high-risk")
+    case.snapshots["jd/high-risk"] = former
+    case.snapshot("jd/high-risk")
+
+
+def shows_another_list(stage: Stage) -> None:
+    """One subscriber is given a version that is not on the ledger: another one is."""
+    case = stage.case
+    former = case.snapshots["jd/high-risk"]
+    other = case.snapshot("jd/high-risk", log=False)
+    case.exchange("bank", "jd")
+    case.snapshots["jd/high-risk"] = former
+    case.snapshot("jd/high-risk")
+    stage.held.append(other)
+
+
+def hides_a_list(stage: Stage) -> None:
+    """One subscriber is given a version of a list that nobody else ever saw."""
+    case = stage.case
+    other = case.snapshot("jd/secret", log=False)
+    case.exchange("bank", "jd")
+    del case.snapshots["jd/secret"]
+    stage.held.append(other)
+
+
+def answers_one_that_is_suspended(stage: Stage) -> None:
+    """The owner goes on answering the bank; that it knew shows in what it answered others."""
+    case = stage.case
+    old = case.network.registry.version
+    case.network.issue([replace(case.network.registry.members["bank"], standing="suspended")], now=case.now)
+    for name in case.names:
+        case.register(name)
+    case.step(hours=1)
+    case.exchange("card", "jd")
+    case.step(hours=1)
+    case.exchange("bank", "jd", registry=old)
+    case.step(hours=1)
+    case.network.issue([replace(case.network.registry.members["bank"], standing="good")], now=case.now)
+
+
+@dataclass(frozen=True)
+class Fraud:
+    """A dishonest act, done among honest days; who is convicted of what, and by which rules alone it is found.
+
+    `count` is what else follows from it, and convicts the same parties.
+    """
+
+    act: Callable[[Stage], None]
+    guilty: frozenset[tuple[str, str]]
+    rules: frozenset[str]
+    at_the_end: bool = False
+
+
+def _fraud(act: Callable[[Stage], None], guilty: Any, *rules: str, at_the_end: bool = False) -> Fraud:
+    return Fraud(act, frozenset(guilty), frozenset(rules), at_the_end)
+
+
+FRAUDS = (
+    _fraud(drops_a_receipt_as_querier, [("missing", "bank")], "missing"),
+    _fraud(drops_a_receipt_as_owner, [("missing", "jd")], "missing"),
+    _fraud(drops_everything_of_an_owner, [("missing", "bank")], "missing", at_the_end=True),
+    _fraud(
+        alters_a_count_as_querier,
+        [("altered", "bank"), ("missing", "bank"), ("unsigned", "bank")],
+        "altered", "missing", "unsigned",
+    ),
+    _fraud(alters_a_count_as_owner, [("missing", "jd"), ("unsigned", "jd")], "missing", "unsigned"),
+    _fraud(answers_twice, [("altered", "jd")], "altered"),
+    _fraud(asks_twice_under_one_batch, [("altered", "bank")], "altered"),
+    _fraud(backdates_an_answer, [("backdated", "jd")], "backdated"),
+    _fraud(dates_a_check_in_the_future, [("backdated", "bank")], "postdated"),
+    _fraud(dates_an_answer_in_the_future, [("backdated", "jd")], "postdated"),
+    _fraud(logs_twice, [("double", "jd")], "double"),
+    _fraud(forges_an_ask, [("unsigned", "jd")], "unsigned"),
+    _fraud(forges_an_answer, [("unsigned", "bank")], "unsigned"),
+    _fraud(claims_a_purpose, [("wrong_purpose", "bank"), ("wrong_purpose", "jd")], "wrong_purpose"),
+    _fraud(exceeds_a_quota, [("over_quota", "jd")], "over_quota"),
+    _fraud(exceeds_the_quota_of_an_epoch, [("over_quota", "jd")], "over_quota"),
+    _fraud(invents_an_epoch, [("unknown_epoch", "jd")], "unknown_epoch"),
+    _fraud(uses_an_epoch_beyond_its_term, [("unknown_epoch", "jd")], "unknown_epoch"),
+    _fraud(doubles_an_epoch, [("doubled_epoch", "jd")], "doubled"),
+    _fraud(doubles_a_snapshot, [("doubled_snapshot", "jd")], "doubled"),
+    _fraud(shows_another_list, [("doubled_snapshot", "jd"), ("hidden_snapshot", "jd")], "hidden_snapshot"),
+    _fraud(hides_a_list, [("hidden_snapshot", "jd")], "hidden_snapshot"),
+    _fraud(answers_one_that_is_suspended, [("answered_suspended", "jd")], "answered_suspended"),
+)  # fmt: skip
+
+
+def play(fraud: Fraud) -> Stage:
+    """Honest days, the act, and honest days again."""
+    stage = Stage.honest()
+    stage.days(1)
+    if not fraud.at_the_end:
+        stage.case.step(minutes=7)
+        fraud.act(stage)
+    stage.days(3)
+    if fraud.at_the_end:
+        fraud.act(stage)
+    return stage
