@@ -1,7 +1,7 @@
 """`riskshare bench`: how fast it is, each figure as a ratio to the bare cost of what must be done, in the same run.
 
 `measure` has the bare measures; `building`, `answering`, `checking`, `comparing` one group of figures each;
-`integrating` and `accounting` those of the ledger.
+`integrating` and `accounting` those of the ledger, `auditing` those of an audit.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rich.table import Table
 from riskshare import sodium
 from riskshare.bench.accounting import accounting
 from riskshare.bench.answering import answering
+from riskshare.bench.auditing import auditing, auditing_much
 from riskshare.bench.building import building, filtering
 from riskshare.bench.checking import checking
 from riskshare.bench.comparing import comparing
@@ -30,11 +31,15 @@ from riskshare.errors import InputError
 from riskshare.logs import configure
 from riskshare.peer.serve import run_loop
 
-GROUPS = ("build", "owner", "check", "filter", "psi", "ledger")
+GROUPS = ("build", "owner", "check", "filter", "psi", "ledger", "audit", "audit-large")
+LONG = frozenset({"audit-large"})
+"""Groups that take many minutes: they are measured if they are named."""
 
 
 def run_bench(names: Sequence[str], *, json: bool = False) -> int:
-    """Measure the groups of figures named (none: all), print them, and return 0 if every bar is reached, else 1.
+    """Measure the groups of figures named (none: all but `LONG`) and print them.
+
+    Returns 0 if every bar is reached, else 1.
 
     Raises:
         InputError: there is no group of a name.
@@ -43,7 +48,7 @@ def run_bench(names: Sequence[str], *, json: bool = False) -> int:
     unknown = set(names) - set(GROUPS)
     if unknown:
         raise InputError(f"There are the figures {', '.join(GROUPS)}.", code="unknown_figure")
-    wanted = [name for name in GROUPS if not names or name in names]
+    wanted = [name for name in GROUPS if name in names or (not names and name not in LONG)]
     messages = Console(stderr=True)
     configure("warning", "console")
     raw = Raw()
@@ -69,6 +74,10 @@ def _measure(name: str, raw: Raw) -> list[Figure]:
             return filtering()
         case "psi":
             return comparing()
+        case "audit":
+            return auditing(raw)
+        case "audit-large":
+            return auditing_much()
         case "ledger":
             return [*integrating(), *_ledger()]
         case _:
