@@ -19,6 +19,9 @@ class Facts(Protocol):
     def prepare(self) -> None:
         """Make ready for reading; called once, before everything else."""
 
+    def finish(self) -> None:
+        """Leave the database as it was; called once, after everything else."""
+
     def logs(self) -> list[LogRow]:
         """The audited part of each log."""
 

@@ -37,7 +37,7 @@ def missing(bench: Bench) -> Iterator[Outcome]:
             (exchange.owner, exchange.querier, at_owner),
         ):
             standing = bench.standings.get(member)
-            if logged or standing is None or not standing.shows(exchange.answered_at):
+            if logged or standing is None or standing.reached is None or not standing.shows(exchange.answered_at):
                 continue
             if any(bench.facts.rows("knows_the_ask", exchange.ask, member)):
                 continue  # it logged another answer, which is `altered`; or that it got none, which is counted

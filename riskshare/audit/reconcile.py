@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from riskshare.audit import rules, settled
 from riskshare.audit.bench import Bench, Charge, Facts, Rule
 from riskshare.audit.charges import RULES
-from riskshare.audit.conviction import REFUSALS, Conviction, convicts
+from riskshare.audit.conviction import REFUSALS, convicts
 from riskshare.audit.drafting import Drafter, Folders
 from riskshare.audit.fact import MINUTE, LogRow, milliseconds, moment_of
 from riskshare.audit.finding import Evidence, Finding, Observation
@@ -53,8 +53,8 @@ Progress = Callable[[int, int, str], None]
 class Shelf(Protocol):
     """Where evidence files go. Raises DiskError."""
 
-    def keep(self, name: str, data: bytes) -> str:
-        """Keep a file; gives its path in the case folder."""
+    def write(self, name: str, data: bytes, shows: str) -> Evidence:
+        """Write a file, in place of one of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class _Group:
     count: int = 0
     tries: int = 0
     at: int = 0
-    proofs: list[tuple[Conviction, Evidence]] = field(default_factory=list)
+    proofs: list[Evidence] = field(default_factory=list)
     refusal: str = ""
 
 
@@ -107,9 +107,16 @@ class Reconciler:
     def run(self, progress: Progress | None = None) -> Reconciled:
         """Reconcile the case. Raises DiskError: its folder cannot be used."""
         self._facts.prepare()
+        try:
+            return self._run(progress)
+        finally:
+            self._facts.finish()
+
+    def _run(self, progress: Progress | None) -> Reconciled:
         logs = {log.member: log for log in self._facts.logs()}
         # 1.
-        standings = {member: self._standing(log) for member, log in logs.items()}
+        gaps = {member for (member,) in self._facts.rows("incomplete")}
+        standings = {member: self._standing(log, whole=member not in gaps) for member, log in logs.items()}
         bench = Bench(self._facts, self._versions, standings, self._grace, self._show)
         tallies: Counter[tuple[str, str]] = Counter()
         findings: list[Finding] = []
@@ -135,14 +142,17 @@ class Reconciler:
 
     # -- 1 ---------------------------------------------------------------------------
 
-    def _standing(self, log: LogRow) -> Standing:
-        """How far a log reaches. What claims to be later than its checkpoint fills no silence, and is as of then."""
+    def _standing(self, log: LogRow, *, whole: bool) -> Standing:
+        """How far a log reaches; a log that is not shown as a whole reaches nowhere: nothing is known to be absent.
+
+        What claims to be later than the log's checkpoint fills no silence, and counts as of then.
+        """
         seen = log.last_cosigned if log.last_cosigned is not None else milliseconds(self._now)
         first = log.size - tail_length(log.size - log.start)
         tail = [min(at, seen) for _, at in self._facts.rows("own_times", log.member, first)]
         quiet = silences(takewhile(lambda minute: minute <= seen, self._facts.minutes(log.member)), self._grace)
         last = next(self._facts.rows("last_minute", log.member, seen))[0]
-        return Standing(log, reach(tail), max([last, *tail]), quiet)
+        return Standing(log, reach(tail) if whole else None, max([last, *tail]), quiet)
 
     def _show(self, digest: bytes) -> SnapshotStatement | None:
         """A snapshot that somebody showed: believed only with a signature of its owner's."""
@@ -183,21 +193,20 @@ class Reconciler:
         if conviction.accused != charge.accused:
             group.refusal = "The evidence convicts another party."
             return
-        digest = sha256(data)
-        path = self._shelf.keep(f"{charge.kind}-{charge.accused}-{digest.hex()[:16]}.json", data)
+        name = f"{charge.kind}-{charge.accused}-{sha256(data).hex()[:16]}.json"
         shows = " ".join(filter(None, (conviction.sentence, conviction.replay)))
         group.at = group.at or charge.at
-        group.proofs.append((conviction, Evidence(path, digest, shows)))
+        group.proofs.append(self._shelf.write(name, data, shows))
 
     @staticmethod
     def _finding(key: tuple[str, str, str], group: _Group) -> Finding:
         kind, accused, towards = key
         about = {"count": f"{group.count:,}"} | ({"counterparty": towards} if towards else {})
-        sentence = group.proofs[0][1].shows
+        sentence = group.proofs[0].shows
         if group.count > 1:
             sentence += f" There are {group.count:,} such cases."
         at = moment_of(group.at) if group.at else None
-        return Finding(kind, accused, sentence, at, about, tuple(evidence for _, evidence in group.proofs))
+        return Finding(kind, accused, sentence, at, about, tuple(group.proofs))
 
     @staticmethod
     def _step(number: int, name: str, rule: Rule, groups: Mapping[tuple[str, str, str], _Group]) -> Step:

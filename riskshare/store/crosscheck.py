@@ -25,7 +25,18 @@ class CrossCheck:
     def prepare(self) -> None:
         """Make the indices and the table of sums that the queries need; what was there is made anew."""
         self._case.index()
-        for statement in _SQL["prepare"].split(";"):
+        self._run("prepare")
+
+    def finish(self) -> None:
+        """Drop what `prepare` made: the next replay would have to keep it up to date."""
+        self._run("finish")
+
+    def is_ready(self) -> bool:
+        """Whether a replay was run to its end on this case."""
+        return bool(next(self.rows("is_ready"))[0])
+
+    def _run(self, name: str) -> None:
+        for statement in _SQL[name].split(";"):
             parameters = (BROKEN,) if "?1" in statement else ()
             list(self._case.select(statement, *parameters))
 

@@ -24,6 +24,7 @@ def test_whatever_befalls_honest_members_convicts_nobody(seed, begins, ends, tro
     trial = reconcile(case, tmp_path_factory.mktemp("case"), opened=opened, closed=opened + timedelta(days=ends))
     assert trial.convicted == set()
     assert {step.outcome for step in trial.found.steps} == {"holds"}, trial.found.steps
+    assert not trial.replayed.findings
 
 
 @pytest.mark.parametrize("seed", range(3))

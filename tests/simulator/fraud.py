@@ -15,134 +15,24 @@ from typing import Any
 
 from riskshare.audit import charges
 from riskshare.audit.bench import Rule
-from riskshare.audit.fact import (
-    MINUTE,
-    ActivityRow,
-    AuditRow,
-    CheckRow,
-    EpochRow,
-    LogRow,
-    ReceiptRow,
-    RegistryRow,
-    SnapshotNamed,
-    SnapshotRow,
-    UnansweredRow,
-    milliseconds,
-)
 from riskshare.audit.fact import read_receipt as facts_of
-from riskshare.audit.finality import read_cosigned
-from riskshare.audit.judging import FOREVER, judge_receipt, read_epoch
-from riskshare.audit.page import RANGE_FILE, AuditRange, StatementRow, first_of, read_statements
 from riskshare.audit.reconcile import Reconciled, Reconciler
+from riskshare.audit.report import Report, Step
 from riskshare.audit.rules import HOUR
 from riskshare.audit.versions import Versions
-from riskshare.encoding import parse_canonical_json, parse_time, sha256
-from riskshare.errors import EncodingError
+from riskshare.encoding import parse_canonical_json, sha256
 from riskshare.ledger.receipt import Receipt
+from riskshare.peer.replaying import Wish, replay_case
 from riskshare.query.message import Ask
-from riskshare.sharing.snapshot import SnapshotStatement
 from riskshare.statement import Statement, sign
-from riskshare.store.case import Case
+from riskshare.store.case import FILE_NAME, Case
 from riskshare.store.case_folders import CaseFolders
 from riskshare.store.crosscheck import CrossCheck
+from riskshare.store.evidence_folder import EvidenceFolder
 from tests.simulator.casefolder import START, CaseNetwork
 
 GRACE = 24 * HOUR
 DAYS = 5
-
-
-class Shelf:
-    """Keeps evidence files where a test can look at them."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-
-    def keep(self, name: str, data: bytes) -> str:
-        self.files[f"evidence/{name}"] = data
-        return f"evidence/{name}"
-
-
-# -- facts out of folders, without replay ----------------------------------------------------------------
-
-
-def take_facts(out: Path, versions: Versions) -> Case:
-    """The case database of a case folder: what replay writes there, of logs that are known to hold."""
-    (out / "case.sqlite").unlink(missing_ok=True)
-    case = Case.open(out / "case.sqlite")
-    for folder in sorted((out / "members").iterdir()):
-        shown = AuditRange.from_bytes((folder / RANGE_FILE).read_bytes())
-        last = read_cosigned(shown.checkpoint, versions)
-        first = read_cosigned(shown.before, versions).at if shown.before else None
-        size, root = last.checkpoint.size, last.checkpoint.root
-        opened, closed = milliseconds(shown.opened), milliseconds(shown.closed)
-        case.add("log", [LogRow(folder.name, size, root, shown.start, opened, closed, first, last.at)])
-        for path in sorted((folder / "statements").iterdir()):
-            if first_of(f"statements/{path.name}") is not None:
-                for row in read_statements(path.read_bytes()).rows:
-                    _take_row(case, folder.name, row, versions)
-    return case
-
-
-def _take_row(case: Case, member: str, row: StatementRow, versions: Versions) -> None:
-    if row.kind == "receipt":
-        _take_receipt(case, member, row, versions)
-    elif row.kind == "unanswered":
-        ask = Ask.from_json(row.statement)
-        at = milliseconds(ask.asked_at)
-        made = UnansweredRow(member, row.index, sha256(row.statement), ask.owner, ask.batch.bytes, at)
-        case.add("unanswered", [made])
-        _active(case, member, at)
-    elif row.kind == "epoch":
-        value = read_epoch(row.statement, versions.network)
-        terms = milliseconds(value.not_before), milliseconds(value.until)
-        made_epoch = EpochRow(
-            value.owner, value.digest, value.keyset, value.number, *terms, value.public_key, row.index, member
-        )
-        case.add("epoch", [made_epoch])
-    elif row.kind == "registry":
-        body = parse_canonical_json(row.statement, limit=1 << 24)
-        case.add("registry", [RegistryRow(member, row.index, body["version"], sha256(row.statement))])
-    else:
-        _take_other(case, member, row, versions)
-
-
-def _take_other(case: Case, member: str, row: StatementRow, versions: Versions) -> None:
-    body = parse_canonical_json(row.statement, limit=1 << 20)
-    if row.kind == "snapshot":
-        statement = Statement("snapshot", versions.network, row.statement, row.signature, body)
-        value = SnapshotStatement.from_statement(statement)
-        at = milliseconds(value.issued_at)
-        made = SnapshotRow(
-            value.owner, value.list_name, value.epoch, value.version, value.digest, value.previous or b"", at,
-            row.index, member,
-        )  # fmt: skip
-        case.add("snapshot", [made])
-    elif row.kind == "check":
-        at = milliseconds(parse_time(body["answered_at"]))
-        case.add("check_", [CheckRow(member, row.index, sha256(row.statement)[:16], at, bytes.fromhex(body["record"]))])
-        case.add_activity([ActivityRow(member, at // MINUTE * MINUTE, 0, 1, 0)])
-        return
-    else:
-        at = milliseconds(parse_time(body["requested_at"]))
-        case.add("audit", [AuditRow(member, row.index, sha256(row.statement), body["auditor"], body["action"], at, "")])
-    _active(case, member, at)
-
-
-def _take_receipt(case: Case, member: str, row: StatementRow, versions: Versions) -> None:
-    exchange = judge_receipt(row.statement, versions, FOREVER)
-    case.add("receipt", [ReceiptRow(member, row.index, exchange.id, row.note)])
-    case.add("exchange", [exchange])
-    try:
-        named = facts_of(row.statement).snapshots
-    except EncodingError:
-        return
-    pair = exchange.querier, exchange.owner
-    case.add("named_snapshot", [SnapshotNamed(*pair, name, digest, exchange.id) for name, digest in named])
-    case.add_activity([ActivityRow(member, exchange.answered_at // MINUTE * MINUTE, 1, 0, exchange.count)])
-
-
-def _active(case: Case, member: str, at: int) -> None:
-    case.add_activity([ActivityRow(member, at // MINUTE * MINUTE, 0, 0, 0)])
 
 
 def versions_of(case: CaseNetwork) -> Versions:
@@ -151,11 +41,12 @@ def versions_of(case: CaseNetwork) -> Versions:
 
 @dataclass
 class Trial:
-    """What came of a reconciliation, with the files of its evidence."""
+    """What came of a reconciliation, and of the replay before it; `out` is the case folder."""
 
     found: Reconciled
-    files: Mapping[str, bytes]
+    replayed: Report
     versions: Versions
+    out: Path
 
     @property
     def convicted(self) -> set[tuple[str, str]]:
@@ -165,28 +56,46 @@ class Trial:
         return sum(one.count for one in self.found.observations if (one.kind, one.member) == (kind, member))
 
 
-def reconcile(
+class Unwatched:
+    """A replay that nobody looks at."""
+
+    def progress(self, what: str, done: int, of: int) -> None:
+        pass
+
+    def step(self, step: Step) -> None:
+        pass
+
+
+def replay(
     case: CaseNetwork,
     out: Path,
     *,
     opened: datetime = START,
     closed: datetime | None = None,
     members: tuple[str, ...] = (),
-    rules: Mapping[str, Rule] = charges.RULES,
     held: tuple[Statement, ...] = (),
-) -> Trial:
-    """Write the case's folders, take the facts, reconcile."""
-    case.write(out, opened, closed or case.now, *members)
+) -> Report:
+    """Write the case's folders and replay them."""
+    closed = closed or case.now
+    case.write(out, opened, closed, *members)
     for statement in held:
         (out / "held").mkdir(exist_ok=True)
         (out / "held" / f"{statement.digest.hex()}.cbor").write_bytes(statement.wire())
-    versions, shelf = versions_of(case), Shelf()
-    with take_facts(out, versions) as facts:
+    names, state = members or tuple(case.names), out.with_name(f"{out.name}-state")
+    wish = Wish(out, opened, closed, names, tuple(case.network.history), state, "regulator", cores=1)
+    return replay_case(wish, Unwatched(), case.now)
+
+
+def reconcile(case: CaseNetwork, out: Path, *, rules: Mapping[str, Rule] = charges.RULES, **wish: Any) -> Trial:
+    """Write the case's folders, replay them, and reconcile."""
+    replayed = replay(case, out, **wish)
+    versions = versions_of(case)
+    with Case.open(out / FILE_NAME) as facts:
         reconciler = Reconciler(
-            facts=CrossCheck(facts), folders=CaseFolders(out), shelf=shelf, versions=versions, now=case.now,
-            grace=GRACE, rules_by_name=rules,
+            facts=CrossCheck(facts), folders=CaseFolders(out), shelf=EvidenceFolder(out), versions=versions,
+            now=case.now, grace=GRACE, rules_by_name=rules,
         )  # fmt: skip
-        return Trial(reconciler.run(), shelf.files, versions)
+        return Trial(reconciler.run(), replayed, versions, out)
 
 
 # -- the stage -------------------------------------------------------------------------------------------

@@ -16,6 +16,23 @@ select owner, querier, purpose, registry, epoch, answered_at / 86400000 as day, 
 from exchange where faults & ?1 = 0
 group by owner, querier, purpose, registry, epoch, day
 
+-- name: finish
+drop index if exists unanswered_by_ask;
+drop index if exists snapshot_by_digest;
+drop index if exists snapshot_by_version;
+drop index if exists epoch_by_digest;
+drop index if exists exchange_by_ask;
+drop index if exists exchange_by_pair;
+drop table if exists profile
+
+-- A replay that was not finished has its inputs among `about`.
+-- name: is_ready
+select exists (select 1 from log) and not exists (select 1 from about where name = 'inputs')
+
+-- Logs that do not hold, or of which entries are not shown: that something is not there says nothing.
+-- name: incomplete
+select distinct member from flaw where step in ('1', '2', '3', '4')
+
 -- name: one_sided
 select exchange.*, max(receipt.member = querier), max(receipt.member = owner)
 from receipt indexed by receipt_by_id
