@@ -364,6 +364,7 @@ def _answered_suspended(court: Court) -> Conviction:
     court.require(
         exchange.owner == court.accused and rules.binds_owner(exchange), "The accused did not sign the answer."
     )
+    court.versions.from_version(exchange.registry)  # what came before must be known: raises `registry_gap`
     known = exchange.registry if rules.binds_querier(exchange) else 1
     if len(court.seen) > 1:
         known = max(known, _known_version(court, rules.admitted_at(exchange)))

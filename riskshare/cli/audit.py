@@ -110,3 +110,62 @@ def replay(
         read_period(since, until), out, tuple(member or ()), tuple(offline or ()), network, config, reason, state
     )
     raise typer.Exit(replay_logs(asked, json=json))
+
+
+@app.command("reconcile")
+def reconcile(
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the case that was replayed.", file_okay=False)
+    ],
+    grace: Annotated[
+        float | None,
+        typer.Option("--grace", metavar="HOURS", help="How long an exchange may be missing in a log; else 24."),
+    ] = None,
+    network: Annotated[
+        Path | None,
+        typer.Option(
+            "--network", metavar="DIR", help="The versions of the registry; else those that replay wrote.", exists=True
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Hold both sides of every exchange against each other, and each against the registry.
+
+    Of each finding an evidence file is written, which `riskshare audit evidence` verifies. What crashes, partitions,
+    retries and clocks explain is counted, and blames nobody. Exit code 0 if all holds, 1 if there are findings, 2 if it
+    could not be tried, 3 if nothing was found and not everything could be proven. The report lies in the folder as
+    reconcile.json and reconcile.html.
+
+    Example: [bold]riskshare audit reconcile --out case[/bold]
+    """
+    from riskshare.cli.auditing_reconcile import Asked, reconcile_logs
+
+    raise typer.Exit(reconcile_logs(Asked(out, network, grace), json=json))
+
+
+@app.command("evidence")
+def evidence(
+    *,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An evidence file, or a fraud proof.")],
+    network: Annotated[
+        Path,
+        typer.Option(
+            "--network",
+            metavar="FILE|DIR",
+            help="The registry that you believe: network.json, or the folder of its versions.",
+            exists=True,
+        ),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Verify one file of evidence with nothing but the registry, and say who is convicted of what.
+
+    Exit code 0 if it convicts the member that it names, 1 if it convicts nobody, 2 if it could not be tried. Where it
+    rests on something that is not in a log, it says which log to replay to see that.
+
+    Example: [bold]riskshare audit evidence case/evidence/missing-bank-….json --network network.json[/bold]
+    """
+    from riskshare.cli.auditing_evidence import verify_file
+
+    raise typer.Exit(verify_file(file, network, json=json))
