@@ -139,21 +139,14 @@ def _work(connection: Connection, out: Path, closed: datetime) -> None:
     replayed = time.perf_counter()
     with Case.open(out / FILE_NAME) as case:
         reconciled = Reconciler(
-            facts=CrossCheck(case), folders=CaseFolders(out), shelf=_Shelf(out), versions=Versions(registries), now=now
+            facts=CrossCheck(case),
+            folders=CaseFolders(out),
+            shelf=EvidenceFolder(out),
+            versions=Versions(registries),
+            now=now,
         ).run()
     ended = time.perf_counter()
     assert not report.findings, report.findings
     assert not reconciled.findings, reconciled.findings
     peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     connection.send(_Run(replayed - began, ended - replayed, *peaks))
-
-
-class _Shelf:
-    """`reconcile.Shelf`."""
-
-    def __init__(self, out: Path) -> None:
-        self._folder = EvidenceFolder(out)
-
-    def keep(self, name: str, data: bytes) -> str:
-        """Keep a file."""
-        return self._folder.write(name, data, "").path
