@@ -314,13 +314,15 @@ def hidden_snapshot(bench: Bench) -> Iterator[Outcome]:
     """Snapshots named in asks that are not on the owner's ledger."""
     shown: dict[tuple[str, bytes, int], bytes] = {}
     for row in bench.facts.rows("unknown_snapshots"):
-        named = SnapshotNamed(*row)
+        named, asked_at = SnapshotNamed(*row[:-1]), row[-1]
         standing = bench.standings.get(named.owner)
         if standing is None:
             continue
         value = bench.show(named.digest)
         if value is None:
-            yield Tally("unknown_snapshot", named.querier)
+            begins = standing.log.first_cosigned if standing.log.start else None
+            if begins is None or asked_at > begins + rules.DAY + rules.HOUR:  # else it may be of before the part shown
+                yield Tally("unknown_snapshot", named.querier)
             continue
         subject = value.list_name, value.epoch, value.version
         if shown.setdefault(subject, named.digest) != named.digest:

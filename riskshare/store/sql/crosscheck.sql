@@ -138,7 +138,8 @@ select a.owner, a.member, a.idx, b.member, b.idx from snapshot a
 join snapshot b on a.list = b.list and a.epoch = b.epoch and b.version = a.version + 1 and b.previous <> a.digest
 
 -- name: unknown_snapshots
-select n.querier, n.owner, n.list, n.digest, n.exchange from named_snapshot n
+select n.querier, n.owner, n.list, n.digest, n.exchange, x.asked_at from named_snapshot n
+join exchange x on x.id = n.exchange
 where not exists (select 1 from snapshot s where s.owner = n.owner and s.digest = n.digest and s.member = n.owner)
 
 -- name: snapshots_of_a_version
