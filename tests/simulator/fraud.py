@@ -1,8 +1,8 @@
 """A case of dishonest members, and of honest ones whom everything befalls: what reconciliation must tell apart.
 
-`Stage` plays a network's days, honest or not, on `CaseNetwork`; `reconcile` writes its folders, takes the facts from
-them and reconciles. `FRAUDS` are one dishonest act each, with what must be found of whom. Records of checks are not
-looked into here: `tampered_record`, `claimed_identifier` and `under_reported` make such records for `open`.
+`Stage` plays a network's days, honest or not, on `CaseNetwork`; `reconcile` writes its folders, replays them and
+reconciles. `FRAUDS` are one dishonest act each, with what must be found of whom. What only opened checks show (another
+key, another identifier, a rewritten or under-reported outcome) is played in `tests.simulator.opening`.
 """
 
 from __future__ import annotations
