@@ -14,9 +14,18 @@ from riskshare.loopback import LoopbackMember
 
 def command(member: LoopbackMember, *arguments: str) -> dict[str, Any]:
     """Run a command of a member, and give its result. Raises RiskshareError `demo_failed`."""
+    return answered(member, *arguments, exit_code=0)
+
+
+def answered(member: LoopbackMember, *arguments: str, exit_code: int) -> dict[str, Any]:
+    """Run a command that must end with that code, and give its result. Raises RiskshareError `demo_failed`."""
     done = _run(member, arguments)
-    if done.returncode:
-        raise RiskshareError(f"riskshare {' '.join(arguments[:2])} failed: {done.stderr.strip()}", code="demo_failed")
+    if done.returncode != exit_code:
+        raise RiskshareError(
+            f"riskshare {' '.join(arguments[:2])} ended with {done.returncode} in place of {exit_code}:"
+            f" {done.stderr.strip()}",
+            code="demo_failed",
+        )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

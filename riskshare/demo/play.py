@@ -1,4 +1,4 @@
-"""Playing the demo: set up, publish, subscribe, ask, prove, account. What comes of it is one value, shown elsewhere."""
+"""Playing the demo: set up, publish, subscribe, ask, prove, account, audit. What comes of it is shown elsewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from riskshare.demo.accounting import Accounted, account
+from riskshare.demo.auditing import Audited, audit
 from riskshare.demo.commands import command
 from riskshare.demo.scenario import BANK, LISTS, MEMBERS, Asked, DemoList, Scenario, make_scenario
 from riskshare.encoding import sha256
@@ -22,7 +23,7 @@ from riskshare.ledger import merkle
 from riskshare.ledger.receipt import KeptReceipt
 from riskshare.loopback import LoopbackMember, LoopbackNetwork, post_json
 from riskshare.membership.identifier import mask
-from riskshare.peer.opening import opened_store
+from riskshare.peer.opening import now, opened_store
 from riskshare.query.message import Answer, Ask
 from riskshare.registry import Registry
 from riskshare.signature import verify
@@ -73,10 +74,11 @@ class Outcome:
     batch_ms: float = 0.0
     seen: list[Seen] = field(default_factory=list)
     accounted: Accounted | None = None
+    audited: Audited | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether all was asked and answered as it must be, the repetition asked nobody, and the ledger holds."""
+        """Whether all was asked and answered as it must be, the repetition asked nobody, ledger and audit hold."""
         told = [*self.single, *self.batch]
         again = self.again
         return (
@@ -88,6 +90,8 @@ class Outcome:
             and all(each.same_at_both and each.signatures_hold for each in self.seen)
             and self.accounted is not None
             and self.accounted.passed
+            and self.audited is not None
+            and self.audited.passed
         )
 
 
@@ -111,6 +115,7 @@ def play(network: LoopbackNetwork, scenario: Scenario, say: Say) -> Outcome:
     outcome.setup_seconds = time.monotonic() - began
     bank = network.members[BANK]
     say("Harbour Bank asks")
+    asked_from = now()
     for asked in scenario.single:
         outcome.single.append(_told(asked, _check(bank, asked)))
     outcome.again = _told(scenario.single[0], _check(bank, scenario.single[0]))
@@ -128,6 +133,7 @@ def play(network: LoopbackNetwork, scenario: Scenario, say: Say) -> Outcome:
     told = [*outcome.single, *outcome.batch]
     receipts = dict.fromkeys(receipt for each in told for receipt in each.answer.get("receipts", ()))
     outcome.accounted = account(network, list(receipts), asked_until, say)
+    outcome.audited = audit(network, asked_from, now(), say)
     return outcome
 
 

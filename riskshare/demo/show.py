@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from riskshare.demo.accounting import Accounted
+from riskshare.demo.auditing import Audited
 from riskshare.demo.play import Outcome, Seen, Told
 from riskshare.demo.scenario import LISTS, MEMBERS
 
@@ -30,9 +31,13 @@ def show(outcome: Outcome, console: Console) -> None:
         _show_seen(outcome, seen, console)
     if outcome.accounted is not None:
         _show_accounted(outcome.accounted, console)
+    if outcome.audited is not None:
+        _show_audited(outcome.audited, console)
     if outcome.passed:
         count = len(outcome.single) + len(outcome.batch) + 1
-        console.print(f"[bold green]All {count} answers were the expected ones; every receipt and the ledger hold.")
+        console.print(
+            f"[bold green]All {count} answers were the expected ones; every receipt, the ledger and the audit hold."
+        )
     else:
         console.print("[bold red]Something was not as expected; see above.")
 
@@ -141,6 +146,32 @@ def _show_accounted(accounted: Accounted, console: Console) -> None:
     console.print()
 
 
+def _show_audited(audited: Audited, console: Console) -> None:
+    console.rule("[bold]What the regulator can prove of all of them")
+    sizes = {one["member"]: one["size"] for one in audited.replay["checkpoints"]}
+    console.print(
+        f"Read under a signed request that both sides logged: {sum(sizes.values()):,} entries of {len(sizes)} logs, "
+        f"each derived anew, with the statement behind it. {audited.exchanges:,} exchanges stand in the logs of both "
+        f"sides, signed by both."
+    )
+    clean = audited.replay["clean"] and audited.reconcile["clean"]
+    words = (
+        "Every step of the audit holds, and there is no finding." if clean else "THERE ARE FINDINGS, and should not."
+    )
+    console.print(Text(f"  {words}", style="bold green" if clean else "bold white on red"))
+    rewritten = audited.rewritten
+    console.print(
+        f"\n[bold]Then {_TITLES[rewritten.member]} rewrote its records in a copy[/bold]: an answer of "
+        f"{rewritten.before} became one of {rewritten.after}."
+    )
+    if rewritten.named:
+        finding = rewritten.finding
+        console.print(Text(f"  {_TITLES[finding['accused']]}, {finding['kind']}: {finding['sentence']}", "bold red"))
+    else:
+        console.print("  IT WAS NOT FOUND, or somebody else was blamed.", style="bold white on red")
+    console.print()
+
+
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """The same for a program."""
     return {
@@ -175,6 +206,25 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             for seen in outcome.seen
         ],
         "ledger": _accounted_json(outcome.accounted) if outcome.accounted else None,
+        "audit": _audited_json(outcome.audited) if outcome.audited else None,
+    }
+
+
+def _audited_json(audited: Audited) -> dict[str, Any]:
+    rewritten = audited.rewritten
+    return {
+        "passed": audited.passed,
+        "exchanges": audited.exchanges,
+        "clean": audited.reconcile["clean"] and audited.replay["clean"],
+        "complete": audited.reconcile["complete"] and audited.replay["complete"],
+        "rewritten": {
+            "member": rewritten.member,
+            "entry": rewritten.index,
+            "before": rewritten.before,
+            "after": rewritten.after,
+            "named": rewritten.named,
+            "findings": rewritten.report["findings"],
+        },
     }
 
 
