@@ -176,8 +176,11 @@ def cbor_encode(value: object) -> bytes:
         raise EncodingError("The text has a lone surrogate and cannot be written as UTF-8.") from error
 
 
-def cbor_decode(data: bytes, *, limit: int) -> Any:
+def cbor_decode(data: bytes, *, limit: int, check: Callable[[Any], None] | None = None) -> Any:
     """Read deterministic CBOR of at most `limit` bytes, with nothing behind it.
+
+    `check`, where large values of one form are read, takes the place of the look for what is outside of the restricted
+    form: it must look at the exact type of every part, and raises EncodingError.
 
     Raises:
         EncodingError: too long, malformed, trailing bytes, not deterministic, or outside
@@ -190,7 +193,12 @@ def cbor_decode(data: bytes, *, limit: int) -> Any:
         value = cbor2.loads(data, semantic_decoders=_NO_TAGS, max_depth=MAX_DEPTH, allow_indefinite=False)
     except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise EncodingError("The bytes are not valid CBOR.") from error
-    if cbor_encode(value) != data:
+    if check is None:
+        again = cbor_encode(value)
+    else:
+        check(value)
+        again = cbor2.dumps(value, canonical=True)
+    if again != data:
         raise EncodingError("The bytes are not deterministic CBOR (RFC 8949 4.2.1).")
     return value
 

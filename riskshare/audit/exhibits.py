@@ -8,7 +8,8 @@ from typing import Final
 
 from riskshare.audit.evidence import Entry, EvidenceFile
 from riskshare.audit.fact import Flaw
-from riskshare.audit.log_part import CHECKPOINT, MemberFiles, histories, page_of, read_tile, row_at
+from riskshare.audit.files import MemberFiles, page_with, read_tile, row_at
+from riskshare.audit.log_part import CHECKPOINT, histories
 from riskshare.audit.page import RANGE_FILE, AuditRange
 from riskshare.audit.replayed import AuditedBefore
 from riskshare.errors import EncodingError, LedgerError
@@ -72,7 +73,7 @@ def _former(name: str, files: MemberFiles, data: bytes, former: Iterable[bytes])
 
 
 def _page(name: str, files: MemberFiles, flaw: Flaw) -> Sequence[Exhibit]:
-    page = page_of(files, flaw.idx) if flaw.kind == "wrong_statement" else None
+    page = page_with(files, flaw.idx) if flaw.kind == "wrong_statement" else None
     return [] if page is None else [Exhibit(f"{name}-{flaw.idx}.cbor", page, "the page that the member showed")]
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 from binascii import unhexlify
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from hashlib import sha256 as hash_of
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -264,6 +264,16 @@ _RECEIPT: Final = re.compile(
     rb"\x58\x40(.{64})",
     re.DOTALL,
 )  # fmt: skip
+_BEGINS: Final = re.compile(
+    rb'\x84\x59..\{"asked_at":"' + _AT + rb'","batch":"[0-9a-f-]{36}","count":(' + _SAFE + rb")"
+    rb',"elements":"' + _HEX + rb'","epoch":"' + _HEX + rb'","network":"[a-z0-9.-]{1,63}"'
+    rb',"owner":"(' + _NAME + rb')","proof":(?:true|false),"purpose":"[a-z0-9_]{1,63}","querier":"(' + _NAME + rb')"',
+    re.DOTALL,
+)  # fmt: skip
+_ENDS: Final = re.compile(rb'\x58\xc1\{"answered_at":"' + _AT)
+_TAIL: Final = 2 + 193 + 2 + 64
+"""Bytes of a receipt from the head of its answer on: 193 of JSON, and a signature."""
+
 _NAMED: Final = re.compile(rb'"([a-z0-9-]+)/([a-z0-9-]+)":"([0-9a-f]{64})"')
 
 
@@ -290,6 +300,29 @@ def read_receipt(statement: bytes) -> Receipted:
     return _read_strictly(statement)
 
 
+class Glance(NamedTuple):
+    """What is seen of a receipt at a glance, and not believed yet: whose it is, how much it is of, and when."""
+
+    querier: str
+    owner: str
+    elements: int
+    answered_at: int
+
+
+def glance_at(statement: bytes) -> Glance | None:
+    """Look at a receipt that is verified elsewhere; None if that is not enough to know it."""
+    begins, ends = _BEGINS.match(statement), _ENDS.match(statement, len(statement) - _TAIL)
+    if begins is None or ends is None:
+        return None
+    _, _, _, count, owner, querier = begins.groups()
+    minute, second, milli = ends.groups()
+    try:
+        answered_at = _minute(minute) + int(second) * 1000 + int(milli)
+    except EncodingError:
+        return None
+    return Glance(querier.decode(), owner.decode(), int(count), answered_at)
+
+
 def facts_of_receipt(statement: bytes) -> Exchange:
     """The facts of a receipt; one that cannot be read has the fault `MALFORMED` and no others."""
     try:
@@ -305,22 +338,21 @@ def _from_match(statement: bytes, found: re.Match[bytes]) -> Receipted | None:
     # CBOR's shortest form of a length of two bytes; an ask of ours has more than 400.
     if len(ask) != int.from_bytes(length, "big") or not 256 <= len(ask) <= MAX_STATEMENT_BYTES:
         return None
-    pairs = _NAMED.findall(snapshots) if snapshots else []
-    if len(pairs) > MAX_SNAPSHOTS or not _in_order(pairs) or any(name[0] != owner for name in pairs):
+    named = _snapshots(owner, snapshots)
+    if named is None:
         return None
     try:
         asked_at, answered_at = _minute(asked), _minute(answered)
     except EncodingError:
         return None
-    ask_digest = sha256(ask)
-    named_owner = owner.decode()
+    ask_digest = hash_of(ask).digest()
     exchange = Exchange(
-        sha256(statement),
+        hash_of(statement).digest(),
         querier.decode(),
-        named_owner,
+        owner.decode(),
         unhexlify(batch.replace(b"-", b"")),
         ask_digest,
-        sha256(answer),
+        hash_of(answer).digest(),
         unhexlify(epoch),
         purpose.decode(),
         int(count),
@@ -329,14 +361,19 @@ def _from_match(statement: bytes, found: re.Match[bytes]) -> Receipted | None:
         answered_at + int(second2) * 1000 + int(milli2),
         0 if unhexlify(answer_of) == ask_digest else OTHER_ASK,
     )
-    named = tuple((f"{named_owner}/{name.decode()}", unhexlify(digest)) for _, name, digest in pairs)
     return Receipted(exchange, network.decode(), named, ask, ask_signature, answer, answer_signature)
 
 
-def _in_order(pairs: Iterable[tuple[bytes, bytes, bytes]]) -> bool:
-    """Whether the names stand as canonical JSON has them: sorted, each once."""
-    names = (owner + b"/" + name for owner, name, _ in pairs)
-    return all(one < after for one, after in pairwise(names))
+@lru_cache(maxsize=256)
+def _snapshots(owner: bytes, text: bytes) -> tuple[tuple[str, bytes], ...] | None:
+    """The snapshots that an ask names: the same ones in ask after ask. None where the parsers must look."""
+    pairs = _NAMED.findall(text)
+    names = [name for _, name, _ in pairs]
+    if len(pairs) > MAX_SNAPSHOTS or any(one != owner for one, _, _ in pairs):
+        return None
+    if any(after <= before for before, after in pairwise(names)):  # canonical JSON: sorted, each once
+        return None
+    return tuple((f"{owner.decode()}/{name.decode()}", unhexlify(digest)) for _, name, digest in pairs)
 
 
 def _read_strictly(statement: bytes) -> Receipted:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol, final
+from typing import Final, final
 
 from riskshare.audit.fact import CheckpointRow, Flaw, LogRow, milliseconds, moment_of
+from riskshare.audit.files import Files, MemberFiles, read_tile
 from riskshare.audit.finality import Cosigned, read_cosigned
-from riskshare.audit.page import MAX_PAGE_BYTES, RANGE_FILE, AuditRange, StatementRow, page_path, read_statements
-from riskshare.audit.paging import Files
+from riskshare.audit.page import RANGE_FILE, AuditRange
 from riskshare.audit.replayed import SKIPPED, AuditedBefore
 from riskshare.audit.versions import CLOCKS, Versions
 from riskshare.encoding import format_time
@@ -19,21 +18,14 @@ from riskshare.errors import EncodingError, InputError, LedgerError
 from riskshare.ledger import note
 from riskshare.ledger.checkpoint import Checkpoint, SignedCheckpoint, parse_signed
 from riskshare.ledger.histories import TwoHistories, find_histories, history_tiles
-from riskshare.ledger.tile import WIDTH, Tile, TileReader, prefix
+from riskshare.ledger.tile import TileReader
 
 CHECKPOINT: Final = "checkpoint"
 
 _MAX_RANGE: Final = 2 * note.MAX_BYTES + 1024
 
 
-class MemberFiles(Files, Protocol):
-    """A member's folder. Raises DiskError."""
-
-    def pages(self) -> Sequence[int]:
-        """The first indices of all pages of statements, in order."""
-
-
-Derive = Callable[[Any, Checkpoint], tuple[int, int]]
+Derive = Callable[[MemberFiles, Checkpoint], tuple[int, int]]
 """Derives the log of a final checkpoint anew from a member's files; gives how many bundles and tiles were compared.
 
 Raises LedgerError."""
@@ -173,32 +165,6 @@ def histories(files: Files, former: bytes, now: SignedCheckpoint) -> TwoHistorie
     first = parse_signed(former)
     tiles = {place: read_tile(files, place) for place in history_tiles(first, now)}
     return find_histories(first, now, TileReader(tiles).read)
-
-
-def read_tile(files: Files, place: Tile) -> bytes:
-    """A tile as wide as it is asked for. Raises LedgerError."""
-    data = files.read(place.path, place.length)
-    if data is not None:
-        return prefix(place, data)
-    full = replace(place, width=WIDTH)
-    return prefix(place, files.read(full.path, full.length) or b"")
-
-
-def page_of(files: MemberFiles, index: int) -> bytes | None:
-    """The bytes of the page on which the row of an entry must stand, if there is one."""
-    pages = files.pages()
-    place = bisect_right(pages, index) - 1
-    return files.read(page_path(pages[place]), MAX_PAGE_BYTES) if place >= 0 else None
-
-
-def row_at(files: MemberFiles, index: int) -> StatementRow | None:
-    """The row that is shown for an entry, if there is one that can be read."""
-    data = page_of(files, index)
-    try:
-        page = None if data is None else read_statements(data)
-    except EncodingError:
-        return None
-    return None if page is None else next((row for row in page.rows if row.index == index), None)
 
 
 def _clause(error: EncodingError | LedgerError) -> str:

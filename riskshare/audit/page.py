@@ -25,10 +25,9 @@ receipts the `side` on which it stood. It is believed for nothing but for how so
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any, Final
 
 from riskshare.encoding import MAX_SAFE_INTEGER, cbor_decode, cbor_encode, format_time, parse_time
@@ -184,17 +183,19 @@ def read_statements(data: bytes) -> StatementPage:
         EncodingError: not such a page; indices that do not grow, or lie outside of it; an unknown kind or note.
 
     """
-    parts: Any = cbor_decode(data, limit=MAX_PAGE_BYTES)
-    if type(parts) is not dict or parts.keys() != _PAGE_KEYS:
-        raise EncodingError("A page of statements has not exactly the fields of one.")
-    first, following, rows = parts["first"], parts["next"], parts["rows"]
-    if type(first) is not int or type(following) is not int or not 0 <= first < following <= MAX_SAFE_INTEGER:
-        raise EncodingError("A page of statements covers no part of a log.")
-    if type(rows) is not list or len(rows) > MAX_ROWS:
-        raise EncodingError(f"A page of statements has more than {MAX_ROWS:,} rows.")
-    page = StatementPage(first, following, tuple(map(_read_row, rows)))
-    _check_order(page.rows, first, following)
-    return page
+    first, following, rows = read_rows(data)
+    return StatementPage(first, following, tuple(StatementRow(*row) for row in rows))
+
+
+def read_rows(data: bytes) -> tuple[int, int, list[list[Any]]]:
+    """As `read_statements`, for whoever reads millions of rows: `first`, `next`, and of each row the fields in order.
+
+    Raises:
+        EncodingError: as `read_statements`.
+
+    """
+    parts = cbor_decode(data, limit=MAX_PAGE_BYTES, check=_check_page)
+    return parts["first"], parts["next"], parts["rows"]
 
 
 def page_at(read: Callable[[str, int], bytes | None], first: int, start: int, size: int) -> StatementPage | None:
@@ -235,17 +236,26 @@ def stale_pages(paths: Iterable[str], firsts: Collection[int]) -> list[str]:
     return [path for path, first in found if first is not None and (path.endswith(".new") or first not in firsts)]
 
 
-def _check_order(rows: Sequence[StatementRow], first: int, following: int) -> None:
-    if rows and not first <= rows[0].index <= rows[-1].index < following:
+def _check_page(parts: Any) -> None:
+    """Look at every part of a page: see `encoding.cbor_decode`."""
+    if type(parts) is not dict or parts.keys() != _PAGE_KEYS:
+        raise EncodingError("A page of statements has not exactly the fields of one.")
+    first, following, rows = parts["first"], parts["next"], parts["rows"]
+    if type(first) is not int or type(following) is not int or not 0 <= first < following <= MAX_SAFE_INTEGER:
+        raise EncodingError("A page of statements covers no part of a log.")
+    if type(rows) is not list or len(rows) > MAX_ROWS:
+        raise EncodingError(f"A page of statements has more than {MAX_ROWS:,} rows.")
+    before = first - 1
+    for row in rows:
+        if type(row) is not list or [type(part) for part in row] != _ROW:
+            raise EncodingError("A row of a page of statements has not the parts of one.")
+        index, kind, salt, _, _, note = row
+        if kind not in KINDS or len(salt) != SALT_BYTES or note not in NOTES:
+            raise EncodingError(
+                "A row of a page of statements has an unknown kind or note, or a salt of another length."
+            )
+        if index <= before:
+            raise EncodingError("The indices on a page of statements do not grow, or lie outside of it.")
+        before = index
+    if before >= following:
         raise EncodingError("A page of statements has rows outside of the part that it covers.")
-    if any(after.index <= before.index for before, after in pairwise(rows)):
-        raise EncodingError("The indices on a page of statements do not grow.")
-
-
-def _read_row(item: object) -> StatementRow:
-    if type(item) is not list or [type(part) for part in item] != _ROW:
-        raise EncodingError("A row of a page of statements has not the parts of one.")
-    row = StatementRow(*item)
-    if row.kind not in KINDS or len(row.salt) != SALT_BYTES or row.note not in NOTES:
-        raise EncodingError("A row of a page of statements has an unknown kind or note, or a salt of another length.")
-    return row

@@ -7,19 +7,23 @@ the main process are rows for the case database, and what does not hold (`Flaw`)
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256 as hash_of
+from typing import Any, Final, NamedTuple
 
-from riskshare.audit.fact import MINUTE, Flaw, RegistryRow, facts_of_receipt, read_receipt
+from riskshare.audit.fact import MALFORMED, MINUTE, Exchange, Flaw, facts_of_receipt, glance_at, read_receipt
+from riskshare.audit.files import Files, read_bundle
 from riskshare.audit.keyring import Keyring
-from riskshare.audit.page import MAX_PAGE_BYTES, STANDING, StatementPage, StatementRow, page_path, read_statements
+from riskshare.audit.page import MAX_PAGE_BYTES, STANDING, page_path, read_rows
 from riskshare.audit.receipts import verified
+from riskshare.audit.replayed import KINDS
 from riskshare.audit.statements import Refused, Shown, read_statement
 from riskshare.encoding import sha256
 from riskshare.errors import EncodingError
 from riskshare.ledger.bundle import decode_entries
-from riskshare.ledger.tile import HEIGHT, WIDTH, Bundle, prefix
+from riskshare.ledger.tile import HEIGHT, WIDTH, Bundle
 from riskshare.registry.network import KIND as REGISTRY
 from riskshare.registry.network import MAX_FILE
 from riskshare.registry.signed import read_file
@@ -28,17 +32,11 @@ WAITING: Final = frozenset({"querier", "adopted"})
 """Notes of receipts that are verified where they stand in the owner's log, if that is shown too."""
 
 
-class Files(Protocol):
-    """A member's folder; it can be pickled. Raises DiskError."""
-
-    def read(self, path: str, limit: int) -> bytes | None:
-        """The bytes of a file, cut behind `limit` + 1 of them; None if there is no such file."""
-
-
 class PageJob(NamedTuple):
     """A page to verify: whose, from `first` to before `next`, of a log of `size` entries that is shown from `start`.
 
-    With `wanted`, only the signatures of receipts at these indices are verified, and nothing else is looked at.
+    `shown` are the members whose logs are shown. With `wanted`, receipts at these indices are verified, and
+    nothing else is looked at.
     """
 
     files: Files
@@ -47,16 +45,18 @@ class PageJob(NamedTuple):
     next: int
     start: int
     size: int
+    shown: frozenset[str]
     wanted: frozenset[int] | None = None
 
 
 @dataclass(slots=True)
 class PageFacts:
-    """What a page gave. `tables` are rows by table, `registries` files of versions that are not known."""
+    """What a page gave: `tables` are rows by table, `named` snapshots with one exchange that names each."""
 
     member: str
     next: int
-    tables: dict[str, list[tuple[Any, ...]]] = field(default_factory=lambda: defaultdict(list))
+    tables: defaultdict[str, list[tuple[Any, ...]]] = field(default_factory=partial(defaultdict, list))
+    named: dict[tuple[str, str, str, bytes], bytes] = field(default_factory=dict)
     activity: dict[int, list[int]] = field(default_factory=dict)
     tallies: Counter[str] = field(default_factory=Counter)
     flaws: list[Flaw] = field(default_factory=list)
@@ -77,11 +77,10 @@ class PageFacts:
 
 
 class Looking:
-    """What a process knows: whose keys are whose, and whose logs are shown."""
+    """What a process knows: whose keys are whose."""
 
-    def __init__(self, ring: Keyring, shown: frozenset[str]) -> None:
+    def __init__(self, ring: Keyring) -> None:
         self._ring = ring
-        self._shown = shown
 
     def page(self, job: PageJob) -> PageFacts:
         """Verify a page.
@@ -92,118 +91,117 @@ class Looking:
 
         """
         facts = PageFacts(job.member, job.next)
-        page = _read_page(job, facts)
-        if page is None:
-            return facts
+        rows = _read_page(job, facts)
         if job.wanted is not None:
-            self._wanted(page, job.wanted, facts)
+            for index, _, _, statement, _, _ in rows:
+                if index in job.wanted:
+                    self._verify(statement, facts)
             return facts
-        entries = _Entries(job)
-        for row in _in_range(page, job, facts):
-            if not _stands(row, entries, facts):
-                continue
-            facts.tallies[row.kind] += 1
-            if row.kind == "receipt":
-                self._receipt(row, facts)
-            elif row.kind == REGISTRY:
+        tallies = dict.fromkeys(KINDS, 0)
+        for row in _standing(_in_range(rows, job, facts), job, facts):
+            kind = row[1]
+            tallies[kind] += 1
+            if kind == "receipt":
+                self._receipt(row, job.shown, facts)
+            elif kind == REGISTRY:
                 _registry(row, facts)
             else:
                 self._statement(row, facts)
+        facts.tallies.update({kind: count for kind, count in tallies.items() if count})
         return facts
 
-    def _wanted(self, page: StatementPage, wanted: frozenset[int], facts: PageFacts) -> None:
-        for row in page.rows:
-            if row.index in wanted:
-                self._verify(row, facts)
-
-    def _receipt(self, row: StatementRow, facts: PageFacts) -> None:
-        try:
-            receipt = read_receipt(row.statement)
-        except EncodingError:
-            exchange = facts_of_receipt(row.statement)
-            facts.tables["exchange"].append(tuple(exchange))
-            facts.tables["receipt"].append((facts.member, row.index, exchange.id, row.note))
+    def _receipt(self, row: Sequence[Any], shown: frozenset[str], facts: PageFacts) -> None:
+        index, _, _, statement, _, note = row
+        if note in WAITING and (glance := glance_at(statement)) is not None and glance.querier == facts.member:
+            owner = glance.owner
+            if owner in shown and owner != facts.member:
+                facts.tables["receipt"].append((facts.member, index, hash_of(statement).digest(), note))
+                facts.act(glance.answered_at, 1, 0, glance.elements)
+                facts.tallies["waiting"] += 1
+                return
+        exchange = self._verify(statement, facts)
+        facts.tables["receipt"].append((facts.member, index, exchange.id, note))
+        if exchange.faults & MALFORMED:
             return
-        exchange = receipt.exchange
-        facts.tables["receipt"].append((facts.member, row.index, exchange.id, row.note))
         facts.act(exchange.answered_at, 1, 0, exchange.count)
         if facts.member not in (exchange.querier, exchange.owner):
-            facts.flaw("7", "wrong_statement", row.index, "it is an exchange of two other members")
-        if row.note in WAITING and exchange.owner != facts.member and exchange.owner in self._shown:
-            facts.tallies["waiting"] += 1
-            return
-        self._add(verified(receipt, self._ring), receipt.snapshots, facts)
+            facts.flaw("7", "wrong_statement", index, "it is an exchange of two other members")
 
-    def _verify(self, row: StatementRow, facts: PageFacts) -> None:
-        """A receipt that waited for an owner that does not have it."""
-        receipt = read_receipt(row.statement)
-        self._add(verified(receipt, self._ring), receipt.snapshots, facts)
-
-    @staticmethod
-    def _add(exchange: Any, snapshots: tuple[tuple[str, bytes], ...], facts: PageFacts) -> None:
+    def _verify(self, statement: bytes, facts: PageFacts) -> Exchange:
+        try:
+            receipt = read_receipt(statement)
+        except EncodingError:
+            exchange = facts_of_receipt(statement)
+        else:
+            exchange = verified(receipt, self._ring)
+            for name, digest in receipt.snapshots:
+                facts.named.setdefault((exchange.querier, exchange.owner, name, digest), exchange.id)
         facts.tables["exchange"].append(tuple(exchange))
-        facts.tables["named_snapshot"] += [
-            (exchange.querier, exchange.owner, name, digest, exchange.id) for name, digest in snapshots
-        ]
+        return exchange
 
-    def _statement(self, row: StatementRow, facts: PageFacts) -> None:
-        shown = Shown(facts.member, row.index, row.kind, row.statement, row.signature)
+    def _statement(self, row: Sequence[Any], facts: PageFacts) -> None:
+        index, kind, _, statement, signature, _ = row
+        shown = Shown(facts.member, index, kind, statement, signature)
         try:
             read = read_statement(shown, self._ring)
         except Refused as refused:
-            facts.flaw("6", refused.kind, row.index, refused.sentence)
+            facts.flaw("6", refused.kind, index, refused.sentence)
             return
         facts.tables[read.table].append(tuple(read.row))
         if read.at is not None:
-            facts.act(read.at, 0, int(row.kind == "check"), 0)
+            facts.act(read.at, 0, int(kind == "check"), 0)
 
 
-def _registry(row: StatementRow, facts: PageFacts) -> None:
+def _registry(row: Sequence[Any], facts: PageFacts) -> None:
     """A version of the registry: whether it is one of the chain is seen where the chain is."""
+    index, _, _, statement, signature, _ = row
     try:
-        file = read_file(REGISTRY, row.signature, limit=MAX_FILE)
+        file = read_file(REGISTRY, signature, limit=MAX_FILE)
         version = file.body.get("version")
-        if file.json != row.statement or type(version) is not int:
+        if file.json != statement or type(version) is not int:
             raise EncodingError("The file beside it is another one.")
     except EncodingError as error:
-        facts.flaw("5", "wrong_statement", row.index, f"it is no version of the registry: {error.message}")
+        facts.flaw("5", "wrong_statement", index, f"it is no version of the registry: {error.message}")
         return
-    facts.tables["registry"].append(tuple(RegistryRow(facts.member, row.index, version, sha256(row.statement))))
+    facts.tables["registry"].append((facts.member, index, version, sha256(statement)))
 
 
 # -- the rows of a page, and the entries of the log -------------------------------------------------
 
 
-def _read_page(job: PageJob, facts: PageFacts) -> StatementPage | None:
+def _read_page(job: PageJob, facts: PageFacts) -> list[list[Any]]:
+    """The rows of a page; none, and why, if it is not one."""
     path = page_path(job.first)
     data = job.files.read(path, MAX_PAGE_BYTES)
     if data is None:
         facts.flaw("4", "withheld", job.first, f"{path} is missing")
-        return None
+        return []
     try:
-        page = read_statements(data)
+        first, following, rows = read_rows(data)
     except EncodingError as error:
         facts.flaw("4", "withheld", job.first, f"{path} cannot be read: {error.message}")
-        return None
-    if (page.first, page.next) != (job.first, job.next):
+        return []
+    if (first, following) != (job.first, job.next):
         facts.flaw("4", "withheld", job.first, f"{path} covers another part of the log than its place says")
-        return None
-    return page
+        return []
+    return rows
 
 
-def _in_range(page: StatementPage, job: PageJob, facts: PageFacts) -> Iterator[StatementRow]:
+def _in_range(rows: Iterable[list[Any]], job: PageJob, facts: PageFacts) -> Iterator[list[Any]]:
     """The rows that must be there, and those before `start` that may; each gap is told."""
     expected = max(job.first, job.start)
-    for row in page.rows:
-        if row.index < job.start:
-            if row.kind in STANDING:
+    whole = not facts.flaws
+    for row in rows:
+        index = row[0]
+        if index < job.start:
+            if row[1] in STANDING:
                 yield row
             continue
-        if row.index != expected:
-            _gap(expected, row.index, facts)
-        expected = row.index + 1
+        if index != expected:
+            _gap(expected, index, facts)
+        expected = index + 1
         yield row
-    if expected < job.next:
+    if expected < job.next and whole:
         _gap(expected, job.next, facts)
 
 
@@ -212,36 +210,19 @@ def _gap(first: int, following: int, facts: PageFacts) -> None:
     facts.flaw("4", "withheld", first, f"it is not shown what it stands for{more}")
 
 
-class _Entries:
-    """The entries of a log, read bundle by bundle as rows ask for them."""
-
-    def __init__(self, job: PageJob) -> None:
-        self._files = job.files
-        self._size = job.size
-        self._index = -1
-        self._entries: tuple[bytes, ...] = ()
-
-    def __getitem__(self, index: int) -> bytes:
-        """Raises LedgerError: the bundle is not there, or malformed."""
-        if index >> HEIGHT != self._index:
-            self._index = index >> HEIGHT
-            self._entries = self._read(Bundle(self._index, min(WIDTH, self._size - (self._index << HEIGHT))))
-        return self._entries[index - (self._index << HEIGHT)]
-
-    def _read(self, bundle: Bundle) -> tuple[bytes, ...]:
-        data = self._files.read(bundle.path, bundle.length)
-        if data is None:
-            full = replace(bundle, width=WIDTH)
-            data = prefix(bundle, self._files.read(full.path, full.length) or b"")
-        return decode_entries(bundle, data)
-
-
-def _stands(row: StatementRow, entries: _Entries, facts: PageFacts) -> bool:
-    """Whether salt, kind and statement give the entry at the row's index."""
-    if sha256(row.salt + row.kind.encode() + b"\n" + row.statement) == entries[row.index]:
-        return True
-    facts.flaw("4", "wrong_statement", row.index, f"the {row.kind} that is shown for it is not what stands there")
-    return False
+def _standing(rows: Iterable[list[Any]], job: PageJob, facts: PageFacts) -> Iterator[list[Any]]:
+    """The rows that are what stands in the log at their indices. Raises LedgerError, DiskError."""
+    bundle, entries = -1, ()  # type: int, tuple[bytes, ...]
+    for row in rows:
+        index, kind, salt, statement, _, _ = row
+        if index >> HEIGHT != bundle:
+            bundle = index >> HEIGHT
+            place = Bundle(bundle, min(WIDTH, job.size - (bundle << HEIGHT)))
+            entries = decode_entries(place, read_bundle(job.files, place))
+        if hash_of(b"%b%b\n%b" % (salt, kind.encode(), statement)).digest() == entries[index & WIDTH - 1]:
+            yield row
+        else:
+            facts.flaw("4", "wrong_statement", index, f"the {kind} that is shown for it is not what stands there")
 
 
 # -- in a process ----------------------------------------------------------------------------------------
@@ -249,9 +230,9 @@ def _stands(row: StatementRow, entries: _Entries, facts: PageFacts) -> bool:
 _looking: list[Looking] = []
 
 
-def start_worker(ring: Keyring, shown: frozenset[str]) -> None:
+def start_worker(ring: Keyring) -> None:
     """First in each process: what it must know."""
-    _looking[:] = [Looking(ring, shown)]
+    _looking[:] = [Looking(ring)]
 
 
 def page_in_worker(job: PageJob) -> PageFacts:

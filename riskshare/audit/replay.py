@@ -22,13 +22,14 @@ Memory does not grow with the logs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, TypeVar, final
 
+from riskshare.audit.deriving import Part, assemble, derive_part, is_part, parts_of
 from riskshare.audit.fact import (
     BROKEN,
     UNSIGNED_ANSWER,
@@ -39,11 +40,12 @@ from riskshare.audit.fact import (
     RegistryRow,
     milliseconds,
 )
+from riskshare.audit.files import MemberFiles, row_at
 from riskshare.audit.finding import Evidence, Finding, Observation
 from riskshare.audit.keyring import Keyring, make_keyring
-from riskshare.audit.log_part import CHECKPOINT, MemberFiles, PartOfLog, row_at
+from riskshare.audit.log_part import CHECKPOINT, Derive, PartOfLog
 from riskshare.audit.page import MAX_PAGE_BYTES, page_path, read_statements
-from riskshare.audit.paging import Looking, PageFacts, PageJob, page_in_worker, start_worker
+from riskshare.audit.paging import PageFacts, PageJob, page_in_worker, start_worker
 from riskshare.audit.receipts import sentence_of
 from riskshare.audit.registries import Chain
 from riskshare.audit.replayed import FAILED, KINDS, MOST, SKIPPED, AuditedBefore, Member, all_steps
@@ -53,10 +55,14 @@ from riskshare.cores import CORES, Processes
 from riskshare.encoding import sha256
 from riskshare.errors import EncodingError
 from riskshare.ledger import note
-from riskshare.ledger.checkpoint import Checkpoint
+from riskshare.ledger.checkpoint import Checkpoint, parse_signed
+from riskshare.ledger.tile import HEIGHT
 
 SMALL: Final = 4_000
-"""Fewer rows than these take less than the start of processes."""
+"""Fewer entries than these take less than the start of processes."""
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
 _REGISTRY_ROW: Final = b"hregistry"
 """How the kind of a registry's row is written in CBOR: what pages may have one is seen without reading them."""
@@ -64,6 +70,9 @@ _REGISTRY_ROW: Final = b"hregistry"
 
 class Folder(MemberFiles, Protocol):
     """A member's folder, as it was given to us. Raises DiskError."""
+
+    def parts(self) -> Iterator[str]:
+        """Paths of all files below `tile/`."""
 
     def look_through(self) -> bytes:
         """A digest of what there is, 32 bytes. Raises InputError: there is what does not belong into a folder."""
@@ -150,8 +159,12 @@ class Watch(Protocol):
         """A step of a member is done."""
 
 
-DeriveLog = Callable[[Any, Checkpoint, Callable[[int, int], None]], tuple[int, int]]
-"""`log_part.Derive`, which tells how far it is (entries derived, in all)."""
+class Spread(Protocol):
+    """Applies a function of the top level of a module to each job, on all cores; results come in order."""
+
+    def __call__(self, function: Callable[[_Job], _Result], jobs: Iterable[_Job], /) -> Iterator[_Result]:
+        """Raises what the function raises, and RiskshareError `worker_lost`."""
+
 
 Exhibit = Callable[[MemberFiles, Flaw], tuple[Evidence, ...]]
 """Makes evidence for what does not hold of a member's log: files beside the report. Raises DiskError."""
@@ -183,7 +196,7 @@ class Replay:
         *,
         case: Case,
         memory: Memory,
-        derive: DeriveLog,
+        derive: Derive,
         exhibit: Exhibit,
         watch: Watch,
         now: datetime,
@@ -213,18 +226,18 @@ class Replay:
         self._grow_chain()
         versions = Versions(tuple(self._chain.versions))
         self._case.begin(self._inputs(looks, versions))
-        # 1 to 3.
-        for member in self._folders:
-            self._log(member, versions)
-        logs = [log for log in self._case.logs() if self._case.reached(log.member, "shown")]
-        # 4 to 7: the rows of all pages.
-        ring = make_keyring(versions.registries)
-        self._rows(ring, logs)
-        # 5.
-        self._registries()
-        # 7.
-        self._case.index()
-        self._waiting(ring, logs)
+        with self._workers(make_keyring(versions.registries)) as spread:
+            # 1 to 3.
+            for member in self._folders:
+                self._log(member, versions, spread)
+            logs = [log for log in self._case.logs() if self._case.reached(log.member, "shown")]
+            # 4 to 7: the rows of all pages.
+            self._rows(logs, spread)
+            # 5.
+            self._registries()
+            # 7.
+            self._case.index()
+            self._waiting(logs, spread)
         self._blame()
         # 8 and 9.
         members = tuple(self._member(member) for member in self._folders)
@@ -232,9 +245,19 @@ class Replay:
         self._case.finish()
         return replayed
 
+    @contextmanager
+    def _workers(self, ring: Keyring) -> Iterator[Spread]:
+        """All cores; or this process alone, for what is little."""
+        if sum(_size_of(files) for files in self._folders.values()) < SMALL:
+            start_worker(ring)
+            yield map
+            return
+        with Processes(start_worker, (ring,), count=self._cores) as processes:
+            yield processes.map
+
     def _grow_chain(self) -> None:
         for files in self._folders.values():
-            for first in files.pages():
+            for first in files.firsts():
                 data = files.read(page_path(first), MAX_PAGE_BYTES) or b""
                 if _REGISTRY_ROW in data:
                     self._offer(data)
@@ -258,7 +281,7 @@ class Replay:
 
     # -- the logs ------------------------------------------------------------------------
 
-    def _log(self, member: str, versions: Versions) -> None:
+    def _log(self, member: str, versions: Versions, spread: Spread) -> None:
         """Steps 1 to 3, unless they are done."""
         case = self._case
         if not case.reached(member, "log"):
@@ -269,7 +292,7 @@ class Replay:
                 before=self._memory.before(member),
                 period=self._period,
             )
-            part = work.verify(partial(self._derived, member))
+            part = work.verify(partial(self._derived, member, spread))
             with case.together():
                 case.add("log", [] if part.log is None else [part.log])
                 case.add("checkpoint", part.checkpoints)
@@ -279,19 +302,31 @@ class Replay:
                 case.reach(member, "log", 1)
         self._tell(self._member(member), "123")
 
-    def _derived(self, member: str, files: Any, checkpoint: Checkpoint) -> tuple[int, int]:
-        return self._derive(
-            files, checkpoint, lambda done, size: self._watch.progress(f"{member}: entries", done, size)
-        )
+    def _derived(self, member: str, spread: Spread, files: MemberFiles, checkpoint: Checkpoint) -> tuple[int, int]:
+        """Derive a log anew, in parts; what does not hold, once more in order, which says what it is."""
+        size = checkpoint.size
+        done = 0
+
+        def told(parts: Iterable[Part | None]) -> Iterator[Part | None]:
+            nonlocal done
+            for part in parts:
+                done += 0 if part is None else part.entries
+                self._watch.progress(f"{member}: entries", done, size)
+                yield part
+
+        tiles = assemble(files, checkpoint, told(spread(derive_part, parts_of(files, size))))
+        if tiles is None or not all(map(partial(is_part, size=size), self._folders[member].parts())):
+            return self._derive(files, checkpoint)
+        return -(-size >> HEIGHT), tiles
 
     # -- their rows ----------------------------------------------------------------------
 
-    def _rows(self, ring: Keyring, logs: Sequence[LogRow]) -> None:
+    def _rows(self, logs: Sequence[LogRow], spread: Spread) -> None:
         """Steps 4 to 7, page by page: each page's facts stand together with how far it leads."""
         of = sum(log.size - log.start for log in logs)
         done = sum(map(self._member_rows, (log.member for log in logs)))
-        jobs = [job for log in logs for job in self._pages(log)]
-        for facts in self._spread(ring, logs, jobs, of):
+        shown = frozenset(log.member for log in logs)
+        for facts in spread(page_in_worker, (job for log in logs for job in self._pages(log, shown))):
             self._write(facts)
             done += sum(facts.tallies[kind] for kind in KINDS)
             self._watch.progress("rows", min(done, of), of)
@@ -301,31 +336,23 @@ class Replay:
         tallies = self._case.tallies(member)
         return sum(tallies.get(kind, 0) for kind in KINDS)
 
-    def _pages(self, log: LogRow) -> Iterator[PageJob]:
+    def _pages(self, log: LogRow, shown: frozenset[str]) -> Iterator[PageJob]:
         """The pages of a log that are not done, each to where the next one begins."""
         files = self._folders[log.member]
         reached = self._case.reached(log.member, "rows")
-        firsts = [first for first in files.pages() if first < log.size]
+        firsts = [first for first in files.firsts() if first < log.size]
         if not firsts or firsts[0] > log.start:
             firsts.insert(0, log.start if log.start < log.size else 0)
         for first, following in pairwise([*firsts, log.size]):
             if first >= reached:
-                yield PageJob(files, log.member, first, following, log.start, log.size)
-
-    def _spread(self, ring: Keyring, logs: Sequence[LogRow], jobs: Iterable[PageJob], rows: int) -> Iterator[PageFacts]:
-        """Verify pages on all cores; in order. What is little is done here."""
-        known = ring, frozenset(log.member for log in logs)
-        if rows < SMALL:
-            yield from map(Looking(*known).page, jobs)
-            return
-        with Processes(start_worker, known, count=self._cores) as processes:
-            yield from processes.map(page_in_worker, jobs)
+                yield PageJob(files, log.member, first, following, log.start, log.size, shown)
 
     def _write(self, facts: PageFacts, *, again: bool = False) -> None:
         case = self._case
         with case.together():
             for table, rows in facts.tables.items():
                 case.add(table, rows)
+            case.add("named_snapshot", [(*named, exchange) for named, exchange in facts.named.items()])
             if again:
                 return
             case.add_activity([(facts.member, bucket, *counts) for bucket, counts in facts.activity.items()])
@@ -333,13 +360,13 @@ class Replay:
             case.add_flaws(facts.flaws)
             case.reach(facts.member, "rows", facts.next)
 
-    def _waiting(self, ring: Keyring, logs: Sequence[LogRow]) -> None:
+    def _waiting(self, logs: Sequence[LogRow], spread: Spread) -> None:
         """Step 7, for receipts of queriers that do not stand in their owners' logs."""
         left = self._case.wait()
         if not left:
             return
         done = 0
-        for facts in self._spread(ring, logs, self._waiting_pages(logs), left):
+        for facts in spread(page_in_worker, self._waiting_pages(logs)):
             self._write(facts, again=True)
             done += len(facts.tables["exchange"])
             self._watch.progress("receipts of one side", done, left)
@@ -347,10 +374,10 @@ class Replay:
     def _waiting_pages(self, logs: Sequence[LogRow]) -> Iterator[PageJob]:
         for log in logs:
             files = self._folders[log.member]
-            for first, following in pairwise([*files.pages(), log.size]):
+            for first, following in pairwise([*files.firsts(), log.size]):
                 wanted = self._case.waiting(log.member, first, following)
                 if wanted:
-                    yield PageJob(files, log.member, first, following, log.start, log.size, wanted)
+                    yield PageJob(files, log.member, first, following, log.start, log.size, frozenset(), wanted)
 
     def _blame(self) -> None:
         """Step 7: a receipt with a fault convicts each member that logged it."""
@@ -407,3 +434,11 @@ class Replay:
         steps = tuple(all_steps(members))
         shown = [member.not_shown() for member in members]
         return Replayed(members, steps, tuple(findings), tuple(filter(None, shown)), exchanges, receipts)
+
+
+def _size_of(files: MemberFiles) -> int:
+    """How large a log says that it is; nothing is verified."""
+    try:
+        return parse_signed(files.read(CHECKPOINT, note.MAX_BYTES) or b"").checkpoint.size
+    except EncodingError:
+        return 0

@@ -6,7 +6,7 @@ OUT/members/<member>/  the folders; OUT/registry/<version>.json  the chain; OUT/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from riskshare.audit.exhibits import make_exhibits
 from riskshare.audit.fact import Flaw, moment_of
+from riskshare.audit.files import MemberFiles
 from riskshare.audit.finding import Evidence
-from riskshare.audit.log_part import MemberFiles
 from riskshare.audit.registries import Chain
 from riskshare.audit.replay import Replay, Replayed, Watch
 from riskshare.audit.replayed import KINDS, Member
@@ -95,9 +95,9 @@ def replay_case(wish: Wish, watch: Watch, now: datetime) -> Report:
     return _report(wish, replayed, chain.versions, series, now)
 
 
-def derive_log(files: Any, checkpoint: Checkpoint, progress: Callable[[int, int], None]) -> tuple[int, int]:
-    """`replay.DeriveLog`: derive a log anew from its folder. Raises LedgerError, DiskError."""
-    found = asyncio.run(derive(files, FinalCheckpoint(checkpoint, (), ()), progress))
+def derive_log(files: Any, checkpoint: Checkpoint) -> tuple[int, int]:
+    """`log_part.Derive`: derive a log anew from its folder, in order. Raises LedgerError, DiskError."""
+    found = asyncio.run(derive(files, FinalCheckpoint(checkpoint, (), ())))
     return found.bundles, found.tiles
 
 

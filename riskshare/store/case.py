@@ -53,6 +53,7 @@ class Case:
         with _guarded():
             connection = sqlite3.connect(path, isolation_level=None)
             path.chmod(0o600)
+            connection.execute("pragma page_size = 16384")
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = off")
             connection.execute(f"pragma cache_size = -{CACHE_KIB}")

@@ -38,7 +38,7 @@ class MemberFolder:
         """Paths of all files below `tile/`."""
         return self._log.parts()
 
-    def pages(self) -> list[int]:
+    def firsts(self) -> list[int]:
         """The first indices of all pages of statements, in order; other files there are passed over."""
         try:
             names = [entry.name for entry in os.scandir(self._folder / FOLDER)]
