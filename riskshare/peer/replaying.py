@@ -6,7 +6,9 @@ OUT/members/<member>/  the folders; OUT/registry/<version>.json  the chain; OUT/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from riskshare.audit.exhibits import make_exhibits
 from riskshare.audit.fact import Flaw, moment_of
 from riskshare.audit.files import MemberFiles
 from riskshare.audit.finding import Evidence
+from riskshare.audit.paging import GARBAGE
 from riskshare.audit.registries import Chain
 from riskshare.audit.replay import Replay, Replayed, Watch
 from riskshare.audit.replayed import KINDS, Member
@@ -76,7 +79,7 @@ def replay_case(wish: Wish, watch: Watch, now: datetime) -> Report:
         made = make_exhibits(network, files, flaw, memory.before(flaw.member))
         return tuple(evidence.write(one.name, one.data, one.shows) for one in made)
 
-    with Case.open(wish.out / FILE_NAME) as case:
+    with _few_collections(), Case.open(wish.out / FILE_NAME) as case:
         replay = Replay(
             folders,
             (wish.opened, wish.closed),
@@ -93,6 +96,17 @@ def replay_case(wish: Wish, watch: Watch, now: datetime) -> Report:
         series = _series(case, wish.members)
     _write_chain(wish.out, chain.versions)
     return _report(wish, replayed, chain.versions, series, now)
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """As `paging.start_worker` has it, for as long as rows come in."""
+    threshold = gc.get_threshold()
+    gc.set_threshold(GARBAGE)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*threshold)
 
 
 def derive_log(files: Any, checkpoint: Checkpoint) -> tuple[int, int]:

@@ -38,7 +38,8 @@ class LogFolder:
         with self._guarded(path):
             try:
                 with (self._folder / path).open("rb") as file:
-                    return file.read(limit + 1)
+                    # No more than there is: room for `limit` bytes would be made first.
+                    return file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
