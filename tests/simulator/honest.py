@@ -18,6 +18,9 @@ from riskshare.query.message import Ask
 from riskshare.statement import Statement
 from tests.simulator.casefolder import CaseNetwork
 
+MEMBERS = ("bank", "card", "jd", "post", "telco")
+"""Five: of the four others three make a quorum, so that one who is cut off does not hold up a log."""
+
 STEP = timedelta(minutes=90)
 RESEND = timedelta(minutes=5)
 RESEND_TERM = timedelta(hours=24)
@@ -60,7 +63,7 @@ class HonestNetwork:
 
     def __init__(self, seed: int, *, days: float = 6.0, trouble: float = 1.0) -> None:
         self.random = random.Random(seed)
-        self.case = CaseNetwork()
+        self.case = CaseNetwork(MEMBERS)
         self.end = self.case.now + timedelta(days=days)
         self.trouble = trouble
         self.case.begin()
@@ -92,7 +95,7 @@ class HonestNetwork:
 
     def _span(self) -> timedelta:
         """Minutes mostly, at times days."""
-        return timedelta(hours=self.random.choice((0.1, 0.5, 2, 8, 30, 60)))
+        return timedelta(hours=self.random.choice((0.1, 0.1, 0.5, 2, 8, 30, 60)))
 
     def _befall(self) -> None:
         now = self.case.now
@@ -112,9 +115,12 @@ class HonestNetwork:
                 peer.skew = timedelta(seconds=self.random.uniform(-60, 60))
         self.cut = {pair: until for pair, until in self.cut.items() if until > now}
         if self._chance(0.05):
-            self.cut[frozenset(self.random.sample(self.case.names, 2))] = now + self._span()
+            self._cut(*self.random.sample(self.case.names, 2))
         if self._chance(0.01):
             self._change_registry()
+
+    def _cut(self, one: str, other: str) -> None:
+        self.cut[frozenset((one, other))] = self.case.now + 2 * self._span()
 
     def _crash(self, peer: Peer) -> None:
         """It forgets what it sent, and will look for it at every owner."""
@@ -205,6 +211,8 @@ class HonestNetwork:
         answered = self._reaches(querier.name, owner.name) and self._answer(owner, ask, fresh=True)
         if fate == "owner crashes":
             self._crash(owner)
+        if fate.endswith("crashes") and self._chance(0.3):
+            self._cut(querier.name, owner.name)  # what took the one down took the line down, too
         if fate == "asker crashes":
             self._crash(querier)
         elif fate == "well" and answered:
