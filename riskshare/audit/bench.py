@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from riskshare.audit import settled
 from riskshare.audit.fact import LogRow
 from riskshare.audit.settled import Standing
 from riskshare.audit.versions import Versions
@@ -93,11 +92,9 @@ class Bench:
         standing = self.standings.get(member)
         return standing is not None and standing.is_settled(at, self.grace)
 
-    def reaching(self, member: str, at: int) -> tuple[tuple[str, int], ...]:
-        """The place of an entry that shows a member's log to reach beyond a time by the grace."""
-        standing = self.standings[member]
-        first = standing.log.size - settled.tail_length(standing.log.size - standing.log.start)
-        return tuple((found[0], found[1]) for found in self.facts.rows("first_beyond", member, first, at + self.grace))
+    def reaching(self, member: str) -> tuple[tuple[str, int], ...]:
+        """The place of an entry that shows how far a member's log reaches."""
+        return ((member, self.standings[member].anchor),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class _Contacts:
         self._last = cache(self._find_last)
         self._first = cache(self._find_first)
         self._unknown = cache(self._find_unknown)
+        self._places = cache(self._find_places)
 
     def charge(self, exchange: Exchange, member: str, other: str) -> Charge | None:
         """The charge against the member in whose log the exchange is missing, or None if it is only late."""
@@ -60,7 +61,7 @@ class _Contacts:
         binding = rules.binds_querier(exchange) and rules.binds_owner(exchange)
         if not binding or not bench.settled(member, at):
             return None
-        places: tuple[tuple[str, int], ...] = bench.reaching(member, at)
+        places: tuple[tuple[str, int], ...] = bench.reaching(member)
         loose: tuple[bytes, ...] = ()
         if member == exchange.querier:
             found = self._contact(exchange)
@@ -75,11 +76,11 @@ class _Contacts:
         first = self._first(*pair, -(-exchange.answered_at // rules.HOUR))
         last = self._last(*pair)
         if first is not None and last is not None and last - first >= settled.RETURN:
-            return self._places(pair, (first, last)), ()
+            return self._places(pair, first, last), ()
         unknown = self._unknown(*pair, -(-exchange.answered_at // rules.HOUR))
         return ((), tuple(one for one, _ in unknown)) if unknown else None
 
-    def _places(self, pair: tuple[str, str], times: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
+    def _find_places(self, pair: tuple[str, str], *times: int) -> tuple[tuple[str, int], ...]:
         rows = self._bench.facts.rows
         return tuple((pair[1], idx) for at in times for (idx,) in rows("contact_place", *pair, at))
 
@@ -295,7 +296,7 @@ def unknown_epoch(bench: Bench) -> Iterator[Outcome]:
             if not rules.binds_owner(exchange):
                 continue
             if opened is None and bench.settled(owner, at):
-                draft = Draft((exchange.id,), bench.reaching(owner, at), absent=(owner, epoch))
+                draft = Draft((exchange.id,), bench.reaching(owner), absent=(owner, epoch))
                 yield Charge("unknown_epoch", owner, exchange.querier, at, draft)
             elif opened is not None and rules.is_out_of_term(exchange, opened, closed):
                 places = tuple((one[0], one[1]) for one in bench.facts.rows("epoch_place", owner, epoch))
@@ -333,7 +334,7 @@ def hidden_snapshot(bench: Bench) -> Iterator[Outcome]:
         if bench.settled(value.owner, issued):
             draft = Draft(
                 (named.exchange,),
-                bench.reaching(value.owner, issued),
+                bench.reaching(value.owner),
                 held=(("snapshot", named.digest),),
                 absent=(value.owner, named.digest),
             )

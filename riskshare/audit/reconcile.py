@@ -149,10 +149,12 @@ class Reconciler:
         """
         seen = log.last_cosigned if log.last_cosigned is not None else milliseconds(self._now)
         first = log.size - tail_length(log.size - log.start)
-        tail = [min(at, seen) for _, at in self._facts.rows("own_times", log.member, first)]
+        entries = [(at, index) for index, at in self._facts.rows("own_times", log.member, first)]
+        tail = [min(at, seen) for at, _ in entries]
         quiet = silences(takewhile(lambda minute: minute <= seen, self._facts.minutes(log.member)), self._grace)
         last = next(self._facts.rows("last_minute", log.member, seen))[0]
-        return Standing(log, reach(tail) if whole else None, max([last, *tail]), quiet)
+        anchor = max((entry for entry in entries if entry[0] <= seen), default=(0, -1))[1]
+        return Standing(log, reach(tail) if whole else None, max([last, *tail]), quiet, anchor)
 
     def _show(self, digest: bytes) -> SnapshotStatement | None:
         """A snapshot that somebody showed: believed only with a signature of its owner's."""

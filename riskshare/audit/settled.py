@@ -55,13 +55,15 @@ def silences(minutes: Iterable[int], grace: int) -> tuple[tuple[int, int], ...]:
 class Standing:
     """How far a log can be held against its member.
 
-    `reached` is its `reach`, None if nothing is shown; `last` its latest own time; `quiet` its `silences`.
+    `reached` is its `reach`, None if nothing is shown; `last` its latest own time; `quiet` its `silences`; `anchor` the
+    index of an entry that shows how far it reaches.
     """
 
     log: LogRow
     reached: int | None
     last: int
     quiet: tuple[tuple[int, int], ...]
+    anchor: int = -1
 
     def shows(self, at: int) -> bool:
         """Whether what was exchanged at a time stands in the part that is shown, if it stands in the log."""

@@ -195,15 +195,6 @@ union all select idx, asked_at from unanswered where member = ?1 and idx >= ?2
 union all select idx, issued_at from snapshot where member = ?1 and idx >= ?2
 union all select idx, requested_at from audit where member = ?1 and idx >= ?2
 
--- name: first_beyond
-select member, idx from (
-    select member, idx, answered_at as at from receipt join exchange using (id) where member = ?1 and idx >= ?2
-    union all select member, idx, answered_at from check_ where member = ?1 and idx >= ?2
-    union all select member, idx, issued_at from snapshot where member = ?1 and idx >= ?2
-    union all select member, idx, asked_at from unanswered where member = ?1 and idx >= ?2
-)
-where at >= ?3 order by idx desc limit 1
-
 -- name: counts
 select log.member,
     (select count(*) from receipt where receipt.member = log.member and idx >= log.start),
