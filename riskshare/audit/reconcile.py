@@ -26,7 +26,7 @@ from riskshare.audit.finding import Evidence, Finding, Observation
 from riskshare.audit.report import Figure, Series, Step
 from riskshare.audit.settled import GRACE, Standing, reach, silences, tail_length
 from riskshare.audit.unusual import unusual
-from riskshare.audit.versions import Versions
+from riskshare.audit.versions import CLOCKS, Versions
 from riskshare.encoding import format_time, sha256
 from riskshare.errors import RiskshareError
 from riskshare.sharing import snapshot
@@ -153,7 +153,7 @@ class Reconciler:
         tail = [min(at, seen) for at, _ in entries]
         quiet = silences(takewhile(lambda minute: minute <= seen, self._facts.minutes(log.member)), self._grace)
         last = next(self._facts.rows("last_minute", log.member, seen))[0]
-        anchor = max((entry for entry in entries if entry[0] <= seen), default=(0, -1))[1]
+        anchor = max((entry for entry in entries if entry[0] <= seen + CLOCKS), default=(0, -1))[1]
         return Standing(log, reach(tail) if whole else None, max([last, *tail]), quiet, anchor)
 
     def _show(self, digest: bytes) -> SnapshotStatement | None:
