@@ -73,6 +73,9 @@ VERBS = {
     "audit.collect",
     "audit.replay",
     "audit.reconcile",
+    "audit.unseal",
+    "audit.prove",
+    "audit.open",
 }
 OUTSIDE_OF_VERBS = {"store", "client", "server"}
 
