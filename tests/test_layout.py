@@ -93,6 +93,7 @@ ACTING = {
     "sharing.build": "runs in worker processes and draws the nonces of records there",
     "sharing.builders": "starts those processes, and feeds them from a thread",
     "sharing.runs": "sorts what they give, in scratch files where it is long",
+    "audit.sources": "a part of opening checks: fetches snapshots and segments, and maps and verifies them in a thread",
     "sharing.composing": "a part of publishing: writes segment files in threads",
 }
 IMPURE = {
