@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
@@ -27,6 +26,7 @@ from uuid import UUID
 from riskshare.audit.access import MAX_NAMED
 from riskshare.audit.basis import Basis, Exchange, Fault, Stated, read_basis
 from riskshare.audit.opened import ShownCheck, ShownProof
+from riskshare.audit.outcome import Opened, OpenedCheck
 from riskshare.audit.recompute import Gap, Recomputed, Source, recompute
 from riskshare.errors import PeerError, ProofError
 from riskshare.ledger.merkle import pieces
@@ -91,35 +91,6 @@ class Peers(Protocol):
 
     def proofs(self, owner: str, receipts: Sequence[bytes]) -> AsyncIterator[ShownProof]:
         """Have exchanges proved, at most `MAX_NAMED`; in their order. Raises PeerError."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedCheck:
-    """What came of one check. `identifiers` are masked; `found` is None if there is no record to go by."""
-
-    stated: Stated
-    purpose: str = ""
-    identifiers: tuple[str, ...] = ()
-    found: Recomputed | None = None
-    faults: tuple[Fault, ...] = ()
-    gaps: tuple[Gap, ...] = ()
-
-    @property
-    def whole(self) -> bool:
-        """Whether all of it was recomputed."""
-        return self.found is not None and not self.gaps
-
-
-@dataclass(slots=True)
-class Opened:
-    """What came of all. `owner_faults` are of owners, about single exchanges; `gaps` are about more than one check."""
-
-    member: str
-    checks: list[OpenedCheck] = field(default_factory=list)
-    owner_faults: list[Fault] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
-    exchanges: int = 0
-    proofs: int = 0
 
 
 class Opener:

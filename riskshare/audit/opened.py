@@ -216,6 +216,21 @@ class ProofsPage:
         return cbor_encode({"first": self.first, "next": self.next, "proofs": [one.parts() for one in self.proofs]})
 
 
+def check_path(member: str, check: UUID) -> str:
+    """Where a check lies in the auditor's folder, as the member showed it."""
+    return f"open/{member}/{check}.cbor"
+
+
+def proof_path(owner: str, receipt: bytes) -> str:
+    """Where a proof lies in the auditor's folder, as the owner showed it."""
+    return f"open/{owner}/proof-{receipt.hex()}.cbor"
+
+
+def snapshot_path(digest: bytes) -> str:
+    """Where a snapshot statement lies in the auditor's folder."""
+    return f"open/snapshots/{digest.hex()}.cbor"
+
+
 def read_opened(data: bytes) -> OpenedPage:
     """Read a page of checks, strictly; nothing is verified. Raises EncodingError."""
     first, following, checks = _page(data, "checks", MAX_OPENED_PAGE, _check)

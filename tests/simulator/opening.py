@@ -10,20 +10,23 @@ A test that wants a dishonest member gives `rewrite` the fields of a record to c
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from riskshare.audit.basis import Basis, Fault, Stated, read_basis
-from riskshare.audit.opened import ShownCheck, ShownProof
+from riskshare.audit.open import Opener
+from riskshare.audit.opened import ShownCheck, ShownProof, read_opened, read_proofs
+from riskshare.audit.outcome import Opened
 from riskshare.audit.prove import Prover
 from riskshare.audit.recompute import Recomputed, Source, recompute
+from riskshare.audit.sources import Sources
 from riskshare.audit.unseal import Unsealer
 from riskshare.encoding import cbor_decode, cbor_encode, parse_canonical_json, sha256
-from riskshare.errors import ProofError
+from riskshare.errors import PeerDown, PeerGarbage, PeerRefused, ProofError
 from riskshare.ledger.merkle import pieces
 from riskshare.ledger.receipt import KeptReceipt, Side
 from riskshare.ledger.sealed import SealedCheck, open_hour_key, seal_record
@@ -33,6 +36,8 @@ from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.snapshot import SnapshotStatement
 from riskshare.sharing.view import summary
 from riskshare.statement import Statement, sign
+from riskshare.store.files import SegmentFiles
+from riskshare.store.open_folder import OpenFolder
 from tests.simulator.query import (
     NETWORK,
     SEALING,
@@ -101,6 +106,7 @@ class Room:
         self.bank = SimulatedQuerier(BANK, self.clock, self.wire, cache_seconds=cache_seconds, **own)
         self.snapshots: dict[str, SnapshotStatement] = {}
         self.wires: dict[bytes, bytes] = {}
+        self.committed: dict[tuple[str, bytes], bytes] = {}
         self.publish("jd", "telecom_fraud", listed or (LISTED,))
         self.publish("unionpay", "transaction_fraud", listed or (LISTED,))
 
@@ -129,6 +135,7 @@ class Room:
             labels=found.labels,
         )
         self.snapshots[name] = snapshot
+        self.committed[owner, epoch] = self.public(owner, epoch)
         self.wires[snapshot.digest] = sign("snapshot", NETWORK, snapshot.body(), identity(owner)).wire()
         simulated.views[epoch][name] = replace(held, digest=snapshot.digest)
         return name
@@ -207,7 +214,7 @@ class Room:
         proven = set()
         for exchange in basis.rests_on:
             one = await self.proof(exchange.ask.owner, exchange.id)
-            public = self.public(exchange.ask.owner, exchange.ask.epoch)
+            public = self.committed[exchange.ask.owner, exchange.ask.epoch]
             try:
                 oprf.verify_proof(public, pieces(one.elements), pieces(one.evaluated), one.proof)
             except ProofError:
@@ -220,10 +227,105 @@ class Room:
         return self.owners[owner].secrets[epoch].public
 
 
-def whole(ref: SegmentRef, data: bytes) -> io.BytesIO:
-    """A segment as a file."""
-    assert len(data) == ref.file_length
-    return io.BytesIO(data)
+class Facts:
+    """`open.Case`: what replay would have found of honest logs. `unlogged` are receipts that a member left out."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.unlogged: set[tuple[str, bytes]] = set()
+        self.replayed = True
+        self.owners_of: dict[int, frozenset[str]] = {}
+
+    def stands(self, member: str, receipt: bytes) -> bool:
+        return (member, receipt) not in self.unlogged
+
+    def shows(self, member: str, at: datetime) -> bool:
+        return self.replayed and bool(member) and at >= START
+
+    def epoch_key(self, owner: str, epoch: bytes) -> bytes | None:
+        return self.room.committed.get((owner, epoch))
+
+    def owners(self, registry: int) -> frozenset[str]:
+        return self.owners_of.get(registry, frozenset({"jd", "unionpay"}))
 
 
-__all__ = ["BANK", "LISTED", "START", "UNLISTED", "Kept", "Owned", "Room", "whole"]
+class Visits:
+    """`open.Peers` and `sources.Owners`: real members that show and prove, and do harm on command.
+
+    `down` are members that cannot be reached, `alter` takes what is shown, proved or sent and gives what arrives.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.down: set[str] = set()
+        self.asked: list[tuple[str, int]] = []
+        self.owned = {name: Owned(owner) for name, owner in room.owners.items()}
+        self.alter_check: Callable[[ShownCheck], ShownCheck] = lambda shown: shown
+        self.alter_proof: Callable[[ShownProof], ShownProof] = lambda shown: shown
+        self.alter_segment: Callable[[bytes], bytes] = lambda data: data
+        self.alter_snapshot: Callable[[bytes], bytes] = lambda wire: wire
+
+    def _reach(self, member: str, count: int) -> None:
+        self.asked.append((member, count))
+        if member in self.down:
+            raise PeerDown(member, f"{member} cannot be reached.")
+
+    async def opened(self, member: str, checks: Sequence[UUID]) -> AsyncIterator[ShownCheck]:
+        if not checks:
+            return
+        self._reach(member, len(checks))
+        unsealer, first = self.room.unsealer(), 0
+        while first < len(checks):
+            page = read_opened((await unsealer.page(checks, first)).to_bytes())
+            for shown in page.checks:
+                yield self.alter_check(shown)
+            first = page.next
+
+    async def proofs(self, owner: str, receipts: Sequence[bytes]) -> AsyncIterator[ShownProof]:
+        if not receipts:
+            return
+        self._reach(owner, len(receipts))
+        prover, first = self.room.prover(owner, self.owned[owner]), 0
+        while first < len(receipts):
+            page = read_proofs((await prover.page(receipts, first)).to_bytes())
+            for shown in page.proofs:
+                yield self.alter_proof(shown)
+            first = page.next
+
+    async def snapshot_version(self, owner: str, list_name: str, epoch: bytes, version: int) -> bytes:
+        self._reach(owner, version)
+        snapshot = self.room.snapshots[list_name]
+        if snapshot.epoch != epoch:
+            raise PeerRefused(owner, "Not here.", remote_code="not_found", status=404)
+        return self.alter_snapshot(self.room.wires[snapshot.digest])
+
+    async def segment(self, owner: str, digest: bytes, out: BinaryIO, *, length: int) -> None:
+        self._reach(owner, length)
+        data = self.alter_segment(self.room.owners[owner].files[digest])
+        if len(data) != length:
+            raise PeerGarbage(owner, "The segment has another length than the snapshot says.")
+        out.write(data)
+
+
+class Audit:
+    """An auditor with a folder of its own. `visits` None: it verifies what the folder has, and asks nobody."""
+
+    def __init__(self, room: Room, folder: Path, *, offline: bool = False) -> None:
+        self.room = room
+        self.facts = Facts(room)
+        self.visits = Visits(room)
+        self.shelf = OpenFolder(folder)
+        self.peers = None if offline else self.visits
+        self.files = SegmentFiles(folder / "segments")
+
+    async def open(self, *checks: UUID) -> Opened:
+        lists = Sources(
+            network=NETWORK,
+            keys=lambda owner: [identity(owner).public],
+            shelf=self.shelf,
+            files=self.files,
+            owners=self.peers,
+            now=self.room.clock.now,
+        )
+        opener = Opener(BANK, case=self.facts, shelf=self.shelf, lists=lists, peers=self.peers)
+        return await opener.open([self.room.stated(check) for check in checks], lambda *_: None)
