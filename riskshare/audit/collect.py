@@ -15,7 +15,7 @@ what a member shows that is wrong is kept as it came, and `replay` says what it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -25,12 +25,12 @@ from uuid import UUID
 from riskshare.audit.access import KIND, VALID, AccessRequest, Action
 from riskshare.audit.kept import AuditRow
 from riskshare.audit.page import RANGE_FILE, AuditRange, StatementPage, page_at, read_statements, stale_pages
+from riskshare.audit.patience import patiently
 from riskshare.errors import (
     EncodingError,
     LedgerError,
     PeerError,
     PeerGarbage,
-    PeerLate,
     PeerRefused,
     RiskshareError,
     TrustError,
@@ -49,11 +49,6 @@ POLICY: Final = "policy"
 TOGETHER: Final = 16
 """Bundles or tiles that are fetched together."""
 
-TRIES: Final = 5
-PAUSE: Final = 0.25
-"""Seconds before the second try; each later one waits twice as long, or as long as the member says."""
-
-LONGEST_PAUSE: Final = 30.0
 _TIMES_OUT: Final = frozenset({"clock_off", "access_expired"})
 """Refusals of a request that was made before, and did not get there in time: it is made anew."""
 
@@ -260,11 +255,11 @@ class Collector:
         return row
 
     async def _send(self, member: str, row: AuditRow) -> bytes:
-        await _patiently(lambda: self._members.request(member, row.wire()))
+        await patiently(lambda: self._members.request(member, row.wire()))
         return row.digest
 
     async def _range(self, member: str, digest: bytes, wanted: Wanted) -> tuple[AuditRange, SignedCheckpoint]:
-        data = await _patiently(lambda: self._members.range(member, digest))
+        data = await patiently(lambda: self._members.range(member, digest))
         try:
             found = AuditRange.from_bytes(data)
             signed = parse_signed(found.checkpoint)
@@ -303,7 +298,7 @@ class Collector:
 
     async def _place(self, work: _Work, place: Tile | Bundle) -> bytes:
         work.fetched += 1
-        return await _patiently(lambda: self._logs.tile(work.member, place))
+        return await patiently(lambda: self._logs.tile(work.member, place))
 
     # -- the statements --------------------------------------------------------------
 
@@ -321,7 +316,7 @@ class Collector:
         return firsts
 
     async def _page(self, work: _Work, digest: bytes, first: int) -> StatementPage:
-        data = await _patiently(lambda: self._members.statements(work.member, digest, first, work.size))
+        data = await patiently(lambda: self._members.statements(work.member, digest, first, work.size))
         try:
             page = read_statements(data)
         except EncodingError as error:
@@ -333,24 +328,6 @@ class Collector:
         work.fetched += 1
         work.folder.write(page.path, data)
         return page
-
-
-async def _patiently(ask: Callable[[], Awaitable[bytes]]) -> bytes:
-    """Ask again what failed without being an answer, and what came too often for the member."""
-    pause = PAUSE
-    for _ in range(TRIES - 1):
-        try:
-            return await ask()
-        except PeerRefused as error:
-            if error.status not in (429, 503) or error.remote_code == "audit_quota":
-                raise
-            await asyncio.sleep(min(LONGEST_PAUSE, max(pause, error.retry_after or 0.0)))
-        except (PeerLate, PeerGarbage) as error:
-            if isinstance(error, PeerGarbage) and error.code != "peer_disconnected":
-                raise
-            await asyncio.sleep(pause)
-        pause *= 2
-    return await ask()
 
 
 def _belong(bundle: Bundle, entries: bytes, hashes: bytes) -> bool:

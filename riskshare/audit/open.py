@@ -77,7 +77,9 @@ class Shelf(Protocol):
 class Lists(Protocol):
     """The lists that checks looked into (`sources.Sources`)."""
 
-    troubles: Mapping[bytes, tuple[str, str]]
+    @property
+    def troubles(self) -> Mapping[bytes, tuple[str, str]]:
+        """Snapshots that could not be had, by digest: the list, and why."""
 
     async def of(self, basis: Basis) -> dict[str, Source]:
         """Those that can be had. Raises DiskError."""

@@ -30,6 +30,49 @@ def accesses(config: ConfigOption = CONFIG_FILE, json: JsonOption = False) -> No
     show_accesses(config, json=json)
 
 
+@app.command("open")
+def open_(
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The folder of the audit, replayed.", file_okay=False)
+    ],
+    member: Annotated[str, typer.Option("--member", help="Whose checks are opened.")],
+    check: Annotated[
+        list[str] | None, typer.Option("--check", metavar="ID", help="A check to open; as often as there are.")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", min=0, help="Open so many checks, drawn by the seed.")
+    ] = 0,
+    seed: Annotated[
+        str, typer.Option("--seed", metavar="HEX", help="32 bytes in hex, drawn after the period; else drawn here.")
+    ] = "",
+    since: Annotated[str, typer.Option("--from", help="Draw from checks of this time on, such as 2026-11-01.")] = "",
+    until: Annotated[
+        str, typer.Option("--to", help="Draw from checks before this time; a day belongs to it whole.")
+    ] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why: it stands in the request that both sides log.")
+    ] = "audit",
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nobody: verify again what lies in the folder.")
+    ] = False,
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Open checks of a member, named or drawn by a seed, and recompute their verdicts.
+
+    The member shows the sealed records, the owners prove their evaluations, and everything is verified down to the
+    lists of that time. Exit code 0 if all holds, 1 if there are findings, 2 for bad input, 3 if nothing was found, but
+    not everything could be verified. The folder holds identifiers afterwards: keep it closed.
+
+    Example: [bold]riskshare audit open --out case --member bank --sample 300[/bold]
+    """
+    from riskshare.cli.auditing_open import Wish, open_checks
+
+    wish = Wish(out, member, tuple(check or ()), sample, seed, since, until, reason, config, offline)
+    raise typer.Exit(open_checks(wish, json=json))
+
+
 @app.command("report")
 def report(
     *,

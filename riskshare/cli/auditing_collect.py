@@ -108,13 +108,14 @@ async def _collect_own(own: Own, wanted: Wanted, folder: LogFolder) -> Collected
 
 
 @final
-class _Registry:
+class OneRegistry:
     """`client.remote.Registries`: one version, for as long as a command runs."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     def current(self) -> Registry:
+        """It."""
         return self._registry
 
 
@@ -127,7 +128,7 @@ class _Logs:
 
 
 async def _collector(own: Own, registry: Registry, stack: AsyncExitStack) -> Collector:
-    keys, registries = own.member.keys, _Registry(registry)
+    keys, registries = own.member.keys, OneRegistry(registry)
     files = keys.tls_certificate_file, keys.tls_key_file
     members = await stack.enter_async_context(
         AuditClient(registries=registries, certificate=files[0], key=files[1], now=now)

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, final
 
-from riskshare.audit.access import AUDITS, RANGE, STATEMENTS
+from riskshare.audit.access import AUDITS, OPENED, PROOFS, RANGE, STATEMENTS
+from riskshare.audit.opened import MAX_OPENED_PAGE, MAX_PROOFS_PAGE
 from riskshare.audit.page import MAX_PAGE_BYTES, MAX_RANGE_BYTES
 from riskshare.client.calling import Calls, within
 from riskshare.client.reading import CBOR, read_bounded, refuse_unless
@@ -61,3 +62,13 @@ class AuditClient:
         """Fetch the page that begins at an index, of a range that ends at `size` (`page.StatementPage`)."""
         path, query = STATEMENTS.format(digest=digest.hex()), {"first": str(first), "size": str(size)}
         return await self._calls.get(member, path, CBOR, MAX_PAGE_BYTES, SECONDS, query=query)
+
+    async def opened(self, member: str, digest: bytes, first: int) -> bytes:
+        """Fetch a page of the checks that a request names, from number `first` on (`opened.OpenedPage`)."""
+        path, query = OPENED.format(digest=digest.hex()), {"first": str(first)}
+        return await self._calls.get(member, path, CBOR, MAX_OPENED_PAGE, SECONDS, query=query)
+
+    async def proofs(self, member: str, digest: bytes, first: int) -> bytes:
+        """Fetch a page of proofs for the receipts that a request names (`opened.ProofsPage`)."""
+        path, query = PROOFS.format(digest=digest.hex()), {"first": str(first)}
+        return await self._calls.get(member, path, CBOR, MAX_PROOFS_PAGE, SECONDS, query=query)

@@ -148,7 +148,7 @@ class PeerPublications:
         if found is None:
             await self._published.catch_up_segment(digest)
             found = self._published.segment(digest, reader)
-        return found
+        return found or await self._published.kept_segment(digest, reader)
 
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from typing import Final, final, get_args
@@ -9,12 +10,17 @@ from typing import Final, final, get_args
 from riskshare.api_models import AuditModel
 from riskshare.audit.access import AccessRequest, Action
 from riskshare.audit.kept import AuditRow
+from riskshare.audit.prove import Prover
 from riskshare.audit.show import Showing
+from riskshare.audit.unseal import Unsealer
 from riskshare.encoding import format_time
 from riskshare.logs import get_log
+from riskshare.membership.oprf import SecretKey
 from riskshare.metrics import Metrics
 from riskshare.peer.opening import now
 from riskshare.peer.parts import Shared
+from riskshare.sharing.entry import DataKey
+from riskshare.store.publications import Publications
 
 MOST: Final = 1_000
 """Requests that are listed: the last ones."""
@@ -42,6 +48,45 @@ class AuditDesk:
 
 
 @final
+class EpochKeys:
+    """`prove.Keys` over the store, which keeps the keys of retired epochs sealed."""
+
+    def __init__(self, publications: Publications, data_key: DataKey) -> None:
+        self._publications = publications
+        self._data_key = data_key
+
+    async def epoch_key(self, epoch: bytes) -> SecretKey | None:
+        """The key of an epoch, if it is kept."""
+        row = await self._publications.epoch(epoch)
+        if row is None or not row.secret_sealed:
+            return None
+        return self._data_key.open_epoch(row.secret_sealed, epoch)
+
+
+@final
+class AuditPages:
+    """`server.audits.Auditing`: the log, the checks and the proofs, each under a request that was admitted."""
+
+    def __init__(self, showing: Showing, unsealer: Unsealer, prover: Prover) -> None:
+        self._showing = showing
+        self._unsealer = unsealer
+        self._prover = prover
+        self.admit, self.range, self.statements = showing.admit, showing.range, showing.statements
+
+    async def opened(self, digest: bytes, reader: str, first: int) -> bytes:
+        """A page of the checks that a request names."""
+        request = await self._showing.access(digest, reader, "open")
+        page = await self._unsealer.page(request.checks, first)
+        return await asyncio.to_thread(page.to_bytes)
+
+    async def proofs(self, digest: bytes, reader: str, first: int) -> bytes:
+        """A page of proofs for the receipts that a request names."""
+        request = await self._showing.access(digest, reader, "prove")
+        page = await self._prover.page(request.receipts, first)
+        return await asyncio.to_thread(page.to_bytes)
+
+
+@final
 class Auditing:
     """All of it, put together."""
 
@@ -59,6 +104,13 @@ class Auditing:
             watch=self.desk,
             now=now,
             random=secrets.token_bytes,
+        )
+        member = shared.member
+        keys = EpochKeys(store.publications, member.data_key)
+        self.pages = AuditPages(
+            self.showing,
+            Unsealer(member.name, member.keys.sealing, store.records),
+            Prover(store.records, keys, shared.threads.run, secrets.token_bytes),
         )
 
     async def audits(self) -> Sequence[AuditModel]:

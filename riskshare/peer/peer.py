@@ -206,7 +206,7 @@ class Peer:
             log=shared.store.ledger,
             witness=witness_of(shared),
             accounting=self._accounting.shown,
-            auditing=self._auditing.showing,
+            auditing=self._auditing.pages,
             metrics=shared.metrics,
             now=now,
             open_log=self.config.listen.peers.log_readers == "anyone",

@@ -3,6 +3,8 @@
 POST audits                         a signed request (CBOR): admitted, durable and told to the operators, then answered
 GET  audits/{digest}/range          which part of the log is shown under it
 GET  audits/{digest}/statements     a page of that part: `first` is its first index, `size` the end of the range
+GET  audits/{digest}/opened         a page of the checks that it names, opened, from number `first` on
+GET  audits/{digest}/proofs         a page of the receipts that it names, proved, from number `first` on
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Final, Protocol, final
 
 from aiohttp import web
 
-from riskshare.audit.access import AUDITS, RANGE, STATEMENTS
+from riskshare.audit.access import AUDITS, OPENED, PROOFS, RANGE, STATEMENTS
 from riskshare.errors import InputError
 from riskshare.query.quota import Allowance, Rate
 from riskshare.server.gate import Gate
@@ -45,6 +47,12 @@ class Auditing(Protocol):
 
     async def statements(self, digest: bytes, reader: str, first: int, size: int) -> bytes:
         """A page of it. Raises InputError too."""
+
+    async def opened(self, digest: bytes, reader: str, first: int) -> bytes:
+        """A page of the checks that a request names. Raises InputError too."""
+
+    async def proofs(self, digest: bytes, reader: str, first: int) -> bytes:
+        """A page of proofs for the receipts that a request names. Raises InputError, OpenError too."""
 
 
 @final
@@ -78,6 +86,16 @@ class _Audits:
         async with self._reading:
             return _answer(await self._auditing.statements(_digest(request), reader, first, size))
 
+    async def opened(self, request: web.Request) -> web.Response:
+        reader, first = self._reader(request), _number(request, "first")
+        async with self._reading:
+            return _answer(await self._auditing.opened(_digest(request), reader, first))
+
+    async def proofs(self, request: web.Request) -> web.Response:
+        reader, first = self._reader(request), _number(request, "first")
+        async with self._reading:
+            return _answer(await self._auditing.proofs(_digest(request), reader, first))
+
 
 def _answer(data: bytes) -> web.Response:
     return web.Response(body=data, headers=_HEADERS)
@@ -101,4 +119,6 @@ def audit_routes(auditing: Auditing, gate: Gate) -> list[web.RouteDef]:
         web.post(AUDITS, audits.admit),
         web.get(RANGE.replace("{digest}", _DIGEST), audits.range),
         web.get(STATEMENTS.replace("{digest}", _DIGEST), audits.statements),
+        web.get(OPENED.replace("{digest}", _DIGEST), audits.opened),
+        web.get(PROOFS.replace("{digest}", _DIGEST), audits.proofs),
     ]

@@ -341,6 +341,15 @@ class Published:
                 return self._files.path(digest)
         return None
 
+    async def kept_segment(self, digest: bytes, reader: str) -> Path | None:
+        """Where a segment lies that is not served any more and is kept for audits. Raises StoreError."""
+        for segment in await self._shelf.segments([digest]):
+            path = self._files.path(digest)
+            readable = any(row.id == segment.list_id and self._readable(row, reader) for row in self._rows.values())
+            if readable and await asyncio.to_thread(path.exists):
+                return path
+        return None
+
     def served(self, epoch: bytes, member: str, now: datetime) -> SecretKey | None:
         """The secret key of an epoch in service, if `member` may have it evaluated."""
         found = self._epochs.get(epoch)

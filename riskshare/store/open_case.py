@@ -10,7 +10,7 @@ from uuid import UUID
 
 from riskshare.audit.basis import Stated
 from riskshare.audit.fact import milliseconds, moment_of
-from riskshare.errors import DiskError, RegistryError
+from riskshare.errors import DiskError, InputError, RegistryError
 from riskshare.registry import Registry
 from riskshare.registry.network import MAX_FILE
 from riskshare.store.case import Case
@@ -52,9 +52,16 @@ class OpenCase:
                 chosen[check] = Stated(check, moment_of(answered_at), record)
         return chosen
 
-    def has_log(self, member: str) -> bool:
-        """Whether the member's log was replayed."""
-        return any(True for _ in self._case.select("select 1 from log where member = ?", member))
+    def part(self, member: str) -> tuple[int, int] | None:
+        """The period for which the member's log was replayed (milliseconds since 1970); None if it was not."""
+        found = self._case.select("select opened, closed from log where member = ?", member)
+        return next(((opened, closed) for opened, closed in found), None)
+
+    def network(self) -> str:
+        """The network, by the registry beside the case. Raises InputError: there is none."""
+        for version in self._known():
+            return version.network
+        raise InputError(f"{self._folder} has no version of the registry. Replay the members' logs first.")
 
     def stands(self, member: str, receipt: bytes) -> bool:
         """Whether a receipt stands in a member's log."""
@@ -83,13 +90,18 @@ class OpenCase:
 
     def identity_keys(self, member: str) -> tuple[bytes, ...]:
         """All identity keys that the newest version of the registry names for a member, old ones too."""
-        versions = self._case.select("select distinct version from registry order by version desc")
-        for (version,) in versions:
-            found = self._registry(version)
-            known = None if found is None else found.member(member)
-            if known is not None:
-                return tuple(term.public for term in known.identity)
+        for version in self._known():
+            found = version.member(member)
+            if found is not None:
+                return tuple(term.public for term in found.identity)
         return ()
+
+    def _known(self) -> Iterator[Registry]:
+        """The versions that are here, newest first."""
+        for path in sorted(self._folder.glob("*.json"), key=lambda path: (len(path.stem), path.stem), reverse=True):
+            found = self._registry(int(path.stem)) if path.stem.isdecimal() else None
+            if found is not None:
+                yield found
 
     def _registry(self, version: int) -> Registry | None:
         if version not in self._versions:
