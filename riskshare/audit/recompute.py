@@ -232,8 +232,8 @@ def _look(work: _Work, name: str) -> None:
     if versions.get(name) != source.snapshot.version:
         work.fault("7", "wrong_verdict", f"The record names a version of {name} that its own snapshot is not.")
     begun, answered = _span(work)
-    term_over = source.snapshot.expires_at <= begun or source.snapshot.issued_at > answered + CLOCKS
-    if complete and term_over:
+    out_of_term = source.snapshot.expires_at + CLOCKS <= begun or source.snapshot.issued_at > answered + CLOCKS
+    if complete and out_of_term:
         work.fault("7", "wrong_verdict", f"The check looked into {name} at a snapshot that was not in its term.")
     work.lists += 1
     for index in range(len(record.identifiers)):

@@ -129,7 +129,7 @@ class Sources:
         owner = list_owner(name)
         version = basis.record.owners.get(owner, ("down", {}))[1].get(name)
         if self._owners is None or version is None:
-            raise SnapshotError("The snapshot is not in the folder.", code="not_shown")
+            raise SnapshotError("The snapshot is not in the folder.")
         refused: PeerError | SnapshotError | None = None
         for epoch in dict.fromkeys(part.epoch for part in basis.record.asked if part.owner == owner):
             try:
@@ -139,7 +139,7 @@ class Sources:
                 refused = error
             else:
                 return wire
-        raise refused or SnapshotError("The record names no epoch of the snapshot's owner.", code="not_shown")
+        raise refused or SnapshotError("The record names no epoch of the snapshot's owner.")
 
     def _read(self, name: str, digest: bytes, wire: bytes) -> SnapshotStatement:
         """Verify a statement against the digest of the record. Raises SnapshotError."""

@@ -157,9 +157,23 @@ async def test_files_that_a_merge_replaced_are_served_a_while_longer(office):
     assert len(published.current()[0].files) < 8
 
 
+async def test_files_of_former_snapshots_are_had_for_audits_as_long_as_they_are_kept(office):
+    published = await office.desk.published()
+    former = published.current()[0].snapshot.segments[0]
+    for phone in PHONES[6:12]:
+        await office.publish(phone)
+    published = await office.desk.published()
+    assert published.segment(former, "icbc") is None
+    assert (await published.kept_segment(former, "icbc")).exists()
+    assert await published.kept_segment(former, "") is None
+    office.desk.files.delete(former)
+    assert await published.kept_segment(former, "icbc") is None
+
+
 async def test_what_is_not_published_is_not_served(office):
     published = await office.desk.published()
     assert published.segment(bytes(32), "icbc") is None
+    assert await published.kept_segment(bytes(32), "icbc") is None
     assert published.epoch(bytes(32), "icbc") is None
     assert published.snapshot("jd/fraud", bytes(32), "icbc") is None
     assert published.snapshot("jd/none", office.epoch, "icbc") is None
