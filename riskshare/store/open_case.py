@@ -18,8 +18,9 @@ from riskshare.store.case import Case
 REGISTRY: Final = "registry"
 """The folder of the registry's versions, one file each."""
 
-SEQUENCED: Final = timedelta(minutes=1)
-"""What was kept so long before the last checkpoint was cosigned is surely below it."""
+SEQUENCED: Final = timedelta(hours=24)
+"""What was kept so long before the last checkpoint was cosigned is surely below it. A log that has stood still takes in
+what waits in any order: so a check may stand in it before the exchanges that it rests on. As `reconcile`'s grace."""
 
 
 @final

@@ -18,13 +18,14 @@ from tests.simulator.network import SimulatedNetwork, make_network
 from tests.simulator.query import START
 
 AT = milliseconds(START)
+HOUR = 3_600_000
 CHECKS = [new_batch(n, bytes(10)) for n in range(1, 6)]
 
 
 @pytest.fixture
 def facts(tmp_path: Path) -> OpenCase:
     case = Case.open(tmp_path / FILE_NAME)
-    case.add("log", [LogRow("icbc", 9, bytes(32), 0, AT, AT + 10_000, None, AT + 600_000)])
+    case.add("log", [LogRow("icbc", 9, bytes(32), 0, AT, AT + 10_000, None, AT + 25 * HOUR)])
     case.add("log", [LogRow("jd", 9, bytes(32), 0, AT, AT + 10_000, None, None)])
     case.add(
         "check_", [CheckRow("icbc", n, check.bytes, AT + 1000 * n, bytes([n] * 32)) for n, check in enumerate(CHECKS)]
@@ -73,8 +74,8 @@ def test_the_key_of_an_epoch_is_the_one_in_its_owners_own_log(facts: OpenCase):
 
 def test_a_log_shows_what_was_kept_well_before_its_last_checkpoint(facts: OpenCase):
     assert facts.shows("icbc", START)
-    assert facts.shows("icbc", START + timedelta(minutes=9))
-    assert not facts.shows("icbc", START + timedelta(minutes=9, seconds=1))
+    assert facts.shows("icbc", START + timedelta(hours=1))
+    assert not facts.shows("icbc", START + timedelta(hours=1, seconds=1))
     assert not facts.shows("icbc", START - timedelta(seconds=1))
     assert not facts.shows("jd", START)
     assert not facts.shows("nobody", START)

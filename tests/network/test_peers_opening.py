@@ -211,8 +211,8 @@ def test_what_is_opened_is_for_its_auditor_and_its_request_alone(
     assert get("shop", f"{shown.hex()}/proofs?first=0") == (200, "")
     for member, digest, place in (("bank", opening, "opened"), ("shop", shown, "proofs")):
         assert get(member, f"{digest.hex()}/{place}?first=1000") == (404, "not_found")
-        assert get(member, f"{digest.hex()}/{place}?first=x")[0] == 400
-        assert get(member, f"{digest.hex()}/{place}")[0] == 400
+        assert get(member, f"{digest.hex()}/{place}?first=x")[0] == 422
+        assert get(member, f"{digest.hex()}/{place}")[0] == 422
         assert get(member, f"{digest.hex()}/{place}?first=0", "telecom")[1] == "unknown_access"
         assert get(member, f"{'00' * 32}/{place}?first=0")[1] == "unknown_access"
         assert get(member, f"{digest.hex()[:-2]}/{place}?first=0")[0] == 404
