@@ -29,7 +29,7 @@ STEPS: Final = (
 
 LIMITS: Final = (
     "A member that records an owner as late, stale or down is not contradicted; such a check is never clear.",
-    "A member that says it did not hold a list is not contradicted, unless its ask named the list.",
+    "A member that says it did not hold a list is not contradicted; if its ask named the list, the check is not whole.",
     "The member's own lists are not looked into: it needs no exchange for them.",
     "A check that a member never logged, and whose verdict it gave all the same, is in no sample.",
 )
@@ -117,7 +117,9 @@ def _steps(found: Opened, about: About) -> tuple[Step, ...]:
 
 def _sentence(why: Sequence[str]) -> str:
     """The first reasons."""
-    return "; ".join(why[:5]) + (f"; and {len(why) - 5:,} more" if len(why) > 5 else "")
+    return "; ".join(one.removesuffix(".") for one in why[:5]) + (
+        f"; and {len(why) - 5:,} more" if len(why) > 5 else ""
+    )
 
 
 def _findings(found: Opened, digest: Digest) -> Iterator[Finding]:

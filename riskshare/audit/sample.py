@@ -111,11 +111,16 @@ def needed(population: int, bad: int, probability: Fraction = SURE) -> int:
 
 
 def chances(population: int, size: int) -> tuple[tuple[str, int, float, int], ...]:
-    """For the report: share in words, bad checks, the probability to find one of them, the sample needed for 95 %."""
+    """For the report: a share in words, so many bad checks, the probability to find one, the sample needed for 95 %.
+
+    Shares that are the same number of checks stand there once.
+    """
     if not population:
         return ()
-    cases = [("a single one", 1), *((percent(float(share)), ceil(share * population)) for share in SHARES)]
-    return tuple((words, bad, detection(population, bad, size), needed(population, bad)) for words, bad in cases)
+    cases = {ceil(share * population): percent(float(share)) for share in SHARES} | {1: "a single one"}
+    return tuple(
+        (words, bad, detection(population, bad, size), needed(population, bad)) for bad, words in sorted(cases.items())
+    )
 
 
 def sentences(population: int, size: int) -> tuple[str, ...]:

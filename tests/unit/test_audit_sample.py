@@ -134,7 +134,7 @@ def test_a_report_states_the_probabilities():
     assert "0.1 % of the 10,000 checks (10)" in permille
     assert "1 % of the 10,000 checks (100)" in cent
     assert sentences(0, 0) == ()
-    assert [bad for _, bad, _, _ in chances(3, 1)] == [1, 1, 1]
+    assert [(words, bad) for words, bad, _, _ in chances(3, 1)] == [("a single one", 1)]
 
 
 def test_a_probability_is_never_rounded_to_a_certainty():
