@@ -93,7 +93,6 @@ ACTING = {
     "sharing.build": "runs in worker processes and draws the nonces of records there",
     "sharing.builders": "starts those processes, and feeds them from a thread",
     "sharing.runs": "sorts what they give, in scratch files where it is long",
-    "audit.patience": "waits between one try and the next",
     "audit.visit": "a part of opening checks: asks members by signed requests, page by page",
     "audit.sources": "a part of opening checks: fetches snapshots and segments, and maps and verifies them in a thread",
     "sharing.composing": "a part of publishing: writes segment files in threads",

@@ -15,7 +15,7 @@ what a member shows that is wrong is kept as it came, and `replay` says what it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -25,12 +25,12 @@ from uuid import UUID
 from riskshare.audit.access import KIND, VALID, AccessRequest, Action
 from riskshare.audit.kept import AuditRow
 from riskshare.audit.page import RANGE_FILE, AuditRange, StatementPage, page_at, read_statements, stale_pages
-from riskshare.audit.patience import patiently
 from riskshare.errors import (
     EncodingError,
     LedgerError,
     PeerError,
     PeerGarbage,
+    PeerLate,
     PeerRefused,
     RiskshareError,
     TrustError,
@@ -49,6 +49,11 @@ POLICY: Final = "policy"
 TOGETHER: Final = 16
 """Bundles or tiles that are fetched together."""
 
+TRIES: Final = 5
+PAUSE: Final = 0.25
+"""Seconds before the second try; each later one waits twice as long, or as long as the member says."""
+
+LONGEST_PAUSE: Final = 30.0
 _TIMES_OUT: Final = frozenset({"clock_off", "access_expired"})
 """Refusals of a request that was made before, and did not get there in time: it is made anew."""
 
@@ -328,6 +333,24 @@ class Collector:
         work.fetched += 1
         work.folder.write(page.path, data)
         return page
+
+
+async def patiently(ask: Callable[[], Awaitable[bytes]]) -> bytes:
+    """Ask again what failed without being an answer, and what came too often for the member. Raises PeerError."""
+    pause = PAUSE
+    for _ in range(TRIES - 1):
+        try:
+            return await ask()
+        except PeerRefused as error:
+            if error.status not in (429, 503) or error.remote_code == "audit_quota":
+                raise
+            await asyncio.sleep(min(LONGEST_PAUSE, max(pause, error.retry_after or 0.0)))
+        except (PeerLate, PeerGarbage) as error:
+            if isinstance(error, PeerGarbage) and error.code != "peer_disconnected":
+                raise
+            await asyncio.sleep(pause)
+        pause *= 2
+    return await ask()
 
 
 def _belong(bundle: Bundle, entries: bytes, hashes: bytes) -> bool:

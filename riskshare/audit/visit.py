@@ -14,9 +14,9 @@ from typing import Any, Protocol, final
 from uuid import UUID
 
 from riskshare.audit.access import KIND, AccessRequest, Sample
+from riskshare.audit.collect import patiently
 from riskshare.audit.kept import AuditRow
 from riskshare.audit.opened import ShownCheck, ShownProof, read_opened, read_proofs
-from riskshare.audit.patience import patiently
 from riskshare.errors import EncodingError, PeerGarbage
 from riskshare.registry import Registry
 from riskshare.signature import SigningKey
