@@ -76,6 +76,7 @@ VERBS = {
     "audit.unseal",
     "audit.prove",
     "audit.open",
+    "audit.settle",
 }
 OUTSIDE_OF_VERBS = {"store", "client", "server"}
 

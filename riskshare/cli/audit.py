@@ -212,3 +212,127 @@ def evidence(
     from riskshare.cli.auditing_evidence import verify_file
 
     raise typer.Exit(verify_file(file, network, json=json))
+
+
+@app.command("settle")
+def settle(
+    *,
+    since: Annotated[str, typer.Option("--from", metavar="TIME", help="Begin of the period, a day or a moment, UTC.")],
+    until: Annotated[str, typer.Option("--to", metavar="TIME", help="End of the period; a day belongs to it whole.")],
+    members: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="MEMBER", help="With whom.", show_default="all with whom there were exchanges"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder for statements, CSV and report.", file_okay=False),
+    ] = None,
+    accounts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--account",
+            metavar="MEMBER=ACCOUNT@BANK",
+            help="Accounts of both sides, for an ISO 20022 payment order (pain.001) where we pay: an IBAN or another"
+            " number, at a BIC or a CNAPS number.",
+        ),
+    ] = None,
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Settle a period with other members: both sign what they owe each other, each from its own receipts.
+
+    It may be run again at any time: what is signed by both stays, what was interrupted is completed.
+    Exit code 0 all settled; 1 dispute: the receipts in which both differ are named; 3 somebody could not be reached.
+
+    Example: [bold]riskshare audit settle --from 2026-11-01 --to 2026-11-30 --out november[/bold]
+    """
+    from riskshare.cli.auditing_settle import Wish
+    from riskshare.cli.auditing_settle import settle as run
+
+    raise typer.Exit(run(config, Wish(since, until, tuple(members or ()), out, tuple(accounts or ())), json=json))
+
+
+@app.command("tell")
+def tell(
+    *,
+    identifier: Annotated[str, typer.Argument(metavar="TYPE:VALUE", help="Whom it is about.", show_default=False)] = "",
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="A file that holds it; - reads standard input.", allow_dash=True),
+    ] = None,
+    since: Annotated[str, typer.Option("--from", metavar="TIME", help="Only checks from then on.")] = "",
+    until: Annotated[str, typer.Option("--to", metavar="TIME", help="Only checks until then.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the ledger: never whom it is about.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for the report.", file_okay=False)
+    ] = None,
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Tell a data subject what this member keeps: which of its lists hold it, which of its checks asked about it.
+
+    The request goes onto the ledger before anything is shown. What stands on a command line is seen by others on the
+    machine: real people go into --file. Exit code 3 if some checks could not be opened.
+
+    Example: [bold]riskshare audit tell --file - --config bank/riskshare.toml[/bold]
+    """
+    from riskshare.cli.auditing_tell import Wish
+    from riskshare.cli.auditing_tell import tell as run
+
+    if bool(identifier) == (file is not None):
+        raise typer.BadParameter("give an identifier, or --file, one of the two", param_hint="TYPE:VALUE")
+    raise typer.Exit(run(config, Wish(identifier, file, since, until, reason, out), json=json))
+
+
+@app.command("appeals")
+def appeals(
+    *,
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="Only appeals of which we learned since then.")
+    ] = "",
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Show which of this member's own hits were on entries whose appeal was upheld since: whom to notify.
+
+    Nothing leaves this member. Exit code 3 if some checks could not be opened.
+
+    Example: [bold]riskshare audit appeals --since 2026-11-01 --config bank/riskshare.toml[/bold]
+    """
+    from riskshare.cli.auditing_appeals import appeals as run
+
+    raise typer.Exit(run(config, since, json=json))
+
+
+@app.command("points")
+def points(
+    *,
+    month: Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="The month, UTC.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File for the signed totals.", dir_okay=False)],
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Count the distinct entries of each owner that were hits of this member in a month, signed: for the auditor alone.
+
+    Example: [bold]riskshare audit points --month 2026-11 --out bank-2026-11.points[/bold]
+    """
+    from riskshare.cli.auditing_points import points as run
+
+    run(config, month, out, json=json)
+
+
+@app.command("disclose")
+def disclose(
+    *,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="The points of all queriers of one month.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File for the totals.", dir_okay=False)],
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """As the auditor, disclose the network's points of a month per owner, so that no owner learns which query hit.
+
+    Example: [bold]riskshare audit disclose *.points --out points-2026-11.json[/bold]
+    """
+    from riskshare.cli.auditing_points import disclose_points
+
+    disclose_points(config, files, out, json=json)

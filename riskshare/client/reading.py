@@ -44,8 +44,11 @@ KNOWN_CODES = (
         "invalid_input",
         "method_not_allowed",
         "not_found",
+        "period_open",
         "range_not_satisfiable",
         "registry_expired",
+        "registry_gap",
+        "settlement_overlap",
         "unsupported_media_type",
     }
 )

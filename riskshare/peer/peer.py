@@ -28,6 +28,7 @@ from riskshare.membership import oprf
 from riskshare.metrics import Metrics
 from riskshare.peer.accounting import Accounting
 from riskshare.peer.adapters import PeerPublications, ReceiptPages, Registries
+from riskshare.peer.appeals import AppealsSeen
 from riskshare.peer.auditing import Auditing
 from riskshare.peer.chores import Chore, Chores
 from riskshare.peer.directory import Directory
@@ -36,6 +37,7 @@ from riskshare.peer.ledger import LedgerWork, witness_of
 from riskshare.peer.opening import now, opened_store, read_member
 from riskshare.peer.parts import Lists, OwnerHalf, QuerierHalf, Shared, owner_half, querier_half
 from riskshare.peer.recovery import Recovery
+from riskshare.peer.settling import settling_of
 from riskshare.registry.network import MAX_FILE
 from riskshare.server.access import ApiKeys
 from riskshare.server.clients import Limits, clients_application
@@ -140,15 +142,11 @@ class Peer:
         crew = Crew(oprf.evaluate_exported)
         self._stack.callback(crew.close)
         metrics = Metrics()
+        keys = member.keys
         client = PeerClient(
-            registries=directory,
-            certificate=member.keys.tls_certificate_file,
-            key=member.keys.tls_key_file,
-            now=now,
-            metrics=metrics,
+            registries=directory, certificate=keys.tls_certificate_file, key=keys.tls_key_file, now=now, metrics=metrics
         )
         self._stack.push_async_callback(client.close)
-        keys = member.keys
         logs = LedgerClient(registries=directory, certificate=keys.tls_certificate_file, key=keys.tls_key_file, now=now)
         self._stack.push_async_callback(logs.close)
         self.shared = Shared(member, store, directory, metrics, client, threads, crew, self._workers)
@@ -207,6 +205,7 @@ class Peer:
             witness=witness_of(shared),
             accounting=self._accounting.shown,
             auditing=self._auditing.pages,
+            settling=settling_of(shared),
             metrics=shared.metrics,
             now=now,
             open_log=self.config.listen.peers.log_readers == "anyone",
@@ -274,6 +273,7 @@ class Peer:
             Chore("judge", self._accounting.judge, GAUGES_SECONDS),
             Chore("tidy", self._tidy, TIDY_SECONDS),
             Chore("sweep", querier.mirror.sweep, TIDY_SECONDS),
+            Chore("appeals", AppealsSeen(self.shared.member.mirror, self.shared.store.appeals).gather, SETTLE_SECONDS),
             Chore("gauges", self._gauges, GAUGES_SECONDS),
             # A process that is alone knows all that it has answered; but another may have been started beside it.
             Chore("usage", self._follow_usage, USAGE_SECONDS if self._workers > 1 else USAGE_ALONE_SECONDS),

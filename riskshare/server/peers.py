@@ -52,6 +52,7 @@ from riskshare.server.audits import Auditing, audit_routes
 from riskshare.server.gate import Gate, Registries
 from riskshare.server.ledger import PUBLIC, Log, Witnessing, ledger_routes
 from riskshare.server.observing import Observer
+from riskshare.server.settlements import Settling, settlement_routes
 
 CBOR: Final = "application/cbor"
 MAX_WAIT: Final = 20
@@ -300,6 +301,7 @@ def peers_application(
     witness: Witnessing,
     accounting: Accounting,
     auditing: Auditing,
+    settling: Settling,
     metrics: Metrics,
     now: Callable[[], datetime],
     open_log: bool = True,
@@ -335,6 +337,7 @@ def peers_application(
             *ledger_routes(log, witness, gate, now, open_to_all=open_log),
             *accounting_routes(accounting, gate),
             *audit_routes(auditing, gate),
+            *settlement_routes(settling, gate),
         ]
     )
     return app

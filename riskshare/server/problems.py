@@ -57,6 +57,8 @@ BY_CODE: Final[Mapping[str, int]] = {
     "unknown_category": 422,
     "too_many_identifiers": 422,
     "registry_expired": 503,
+    "period_open": 409,
+    "settlement_overlap": 409,
     "internal": 500,
 }
 """Status by code."""

@@ -31,6 +31,7 @@ LEADER_LOCK: Final = 2
 LEDGER_LOCK: Final = 3
 HELD_LOCK: Final = 4
 AUDIT_LOCK: Final = 5
+SETTLEMENT_LOCK: Final = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,12 @@ class Lists:
             rows = await self._pool.fetch(SQL["consult"], handles, at)
         return [(row["list_id"], entry(row)) for row in rows]
 
+    async def entries_of(self, handles: Sequence[bytes]) -> list[tuple[int, StoredEntry]]:
+        """Entries of this member's own lists by handle, withdrawn and expired ones too: (list id, entry)."""
+        with guarded():
+            rows = await self._pool.fetch(SQL["entries_of"], handles)
+        return [(row["list_id"], entry(row)) for row in rows]
+
     def import_entries(self, list_id: int) -> AbstractAsyncContextManager[Import]:
         """An import into one list: all its rows, or none. See `Import`."""
         return importing(self._target, list_id)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _SQL: Final = load("records.sql")
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST: Final = timedelta(hours=1)
+"""By so much the time in a check's id and that of its verdict differ at most: deadlines are seconds."""
 
 
 @final
@@ -120,11 +122,33 @@ class Records:
             return None
         return SealedCheck(**{**row, "id": _uuid(row["id"]), "hour_key": _uuid(row["hour_key"])})
 
+    async def count_checks(self, since: datetime, until: datetime) -> int:
+        """How many checks were answered in a period."""
+        first, last = _ids(since, until)
+        with guarded():
+            return int(await self._pool.fetchval(_SQL["count_checks_between"], first, last, since, until, timeout=600))
+
+    async def checks_between(
+        self, since: datetime, until: datetime, after: UUID | None, limit: int
+    ) -> list[tuple[UUID, UUID, bytes]]:
+        """Checks answered in a period, with ids above `after`: id, id of the hour key, sealed record."""
+        first, last = _ids(since, until)
+        with guarded():
+            rows = await self._pool.fetch(_SQL["checks_between"], after or first, last, since, until, limit)
+        return [(_uuid(row["id"]), _uuid(row["hour_key"]), row["record"]) for row in rows]
+
     async def hour_key(self, key: UUID) -> tuple[UUID, datetime, bytes] | None:
         """An hour key: id, hour, sealed bytes."""
         with guarded():
             row = await self._pool.fetchrow(_SQL["hour_key"], key)
         return None if row is None else (_uuid(row["id"]), row["hour"], row["sealed"])
+
+
+def _ids(since: datetime, until: datetime) -> tuple[UUID, UUID]:
+    """Bounds for the ids of checks that were answered in a period: an id holds the time at which a check began."""
+    first = max(0, round((since - LONGEST).timestamp() * 1000))
+    last = max(0, round((until + LONGEST).timestamp() * 1000))
+    return UUID(int=first << 80), UUID(int=(min(last, 2**48 - 1) << 80) | (2**80 - 1))
 
 
 def _uuid(value: UUID) -> UUID:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from riskshare.errors import StoreError
 from riskshare.store.accounts import Accounts
+from riskshare.store.appeals import Appeals
 from riskshare.store.audits import Audits
 from riskshare.store.connection import Target
 from riskshare.store.failures import guarded
@@ -18,6 +19,7 @@ from riskshare.store.migrate import migrate
 from riskshare.store.notify import Callback, Listener
 from riskshare.store.publications import Publications
 from riskshare.store.records import Records
+from riskshare.store.settlements import Settlements
 from riskshare.store.trust import Trust
 
 if TYPE_CHECKING:
@@ -31,9 +33,9 @@ CLOSE_SECONDS: Final = 5.0
 class Store:
     """One member's database. Open it with `Store.open`; it reconnects by itself.
 
-    `lists`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts` and `audits` use the pool; group
-    commits, imports, streams, listeners and leadership have connections of their own, so that nothing long keeps a
-    short statement waiting.
+    `lists`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts`, `audits`, `settlements` and
+    `appeals` use the pool; group commits, imports, streams, listeners and leadership have connections of their own, so
+    that nothing long keeps a short statement waiting.
     """
 
     def __init__(self, target: Target, pool: Pool) -> None:
@@ -47,6 +49,8 @@ class Store:
         self.ledger = Ledger(pool)
         self.accounts = Accounts(pool)
         self.audits = Audits(pool)
+        self.settlements = Settlements(target, pool)
+        self.appeals = Appeals(pool)
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = 4, statement_seconds: float = 5.0) -> Store:

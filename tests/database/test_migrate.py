@@ -125,7 +125,21 @@ def test_every_statement_has_a_name_of_its_own(tmp_path, monkeypatch):
             load("bad.sql")
 
 
-@pytest.mark.parametrize("file", ["exchange", "records", "lists", "publications", "trust", "idempotency", "ledger"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "exchange",
+        "records",
+        "lists",
+        "publications",
+        "trust",
+        "idempotency",
+        "ledger",
+        "audits",
+        "settlements",
+        "appeals",
+    ],
+)
 async def test_every_statement_is_understood_by_postgresql(sql, file):
     statements = load(f"{file}.sql")
     assert statements

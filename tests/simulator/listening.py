@@ -12,6 +12,7 @@ from pathlib import Path
 from riskshare.client import LedgerClient, PeerClient
 from riskshare.client.accounting import AccountingClient
 from riskshare.client.audits import AuditClient
+from riskshare.client.settlements import SettlementClient
 from riskshare.errors import AuditRefused
 from riskshare.ledger.receipt import KeptReceipt
 from riskshare.metrics import Metrics
@@ -155,6 +156,21 @@ class Audits:
         return reader.encode()
 
 
+class Settling:
+    """The other side of a settlement: says what it was asked, or raises what a test wants."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    async def answer(self, body: bytes, proposer: str) -> bytes:
+        if self.error is not None:
+            raise self.error
+        return f"{len(body)} bytes of {proposer}".encode()
+
+    async def page(self, reader: str, owner: str, opened: datetime, closed: datetime, after: bytes) -> bytes:
+        return f"{owner} for {reader}, {opened:%d.%m.} to {closed:%d.%m.}, after {after.hex()[:4]}".encode()
+
+
 @dataclass
 class Pair:
     """The querier icbc and the owner jd, each with its own view of one network."""
@@ -172,6 +188,7 @@ class Pair:
     memory: Memory = field(default_factory=Memory)
     desk: Desk = field(default_factory=Desk)
     witness: Witnessing | None = None
+    settling: Settling = field(default_factory=Settling)
     listening: Listening | None = None
 
     @property
@@ -197,6 +214,11 @@ class Pair:
         """What a member reads jd's accounts with."""
         certificate, key = self.network.members[name].write_tls(self.directory)
         return AccountingClient(registries=self.view, certificate=certificate, key=key, now=now)
+
+    def settlement_client(self, name: str = "icbc") -> SettlementClient:
+        """What a member settles with jd with."""
+        certificate, key = self.network.members[name].write_tls(self.directory)
+        return SettlementClient(registries=self.view, certificate=certificate, key=key, now=now)
 
     def audit_client(self, name: str = "icbc") -> AuditClient:
         """What a member asks jd as an auditor with."""
@@ -249,6 +271,7 @@ async def serve_owner(
         witness=pair.witness or witness_of(pair.network, "jd", pair.owner_view, pair.memory, pair.desk),
         accounting=Accounts(),
         auditing=Audits(),
+        settling=pair.settling,
         metrics=pair.owner_metrics,
         now=now,
         open_log=open_log,

@@ -128,3 +128,9 @@ where digest = any($1::bytea[])
 
 -- name: audit_rows
 select digest as source, salt, statement, signature, '' as note from audits where digest = any($1::bytea[])
+
+-- name: settlement_rows
+-- Both members' signatures, in the order of their names.
+select digest as source, salt, statement, first_signature || second_signature as signature, '' as note
+from settlements
+where digest = any($1::bytea[])

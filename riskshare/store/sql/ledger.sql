@@ -117,6 +117,9 @@ select salt, statement from audits where digest = $1
 -- name: registry_leaf
 select salt, registry_statement(file) as statement from registry_versions where digest = $1
 
+-- name: settlement_leaf
+select salt, statement from settlements where digest = $1
+
 -- name: witnessed
 select size, root, note, at from ledger_witnessed where origin = $1
 

@@ -33,6 +33,14 @@ from lists l
 join entries e on e.list_id = l.id
 where e.handle = any($1::bytea[]) and e.state <> 'withdrawn' and e.valid_from <= $2 and e.valid_until > $2
 
+-- name: entries_of
+-- In whatever state they are.
+select e.*
+from lists l
+join entries e on e.list_id = l.id
+where e.handle = any($1::bytea[])
+order by l.name
+
 -- name: raise_change
 update lists set changed = changed + 1 where id = $1 returning changed
 

@@ -52,5 +52,15 @@ select count(*) from unanswered
 -- name: check
 select id, answered_at, hour_key, record, statement, signature, salt from checks where id = $1
 
+-- name: checks_between
+-- Ids are UUIDv7: those of a period lie beside one another.
+select id, record, hour_key from checks
+where id > $1 and id <= $2 and answered_at >= $3 and answered_at < $4
+order by id
+limit $5
+
+-- name: count_checks_between
+select count(*) from checks where id > $1 and id <= $2 and answered_at >= $3 and answered_at < $4
+
 -- name: hour_key
 select id, hour, sealed from hour_keys where id = $1

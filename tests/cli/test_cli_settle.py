@@ -1,0 +1,30 @@
+"""`audit settle`: what is not usable is refused before anybody is asked."""
+
+from __future__ import annotations
+
+import pytest
+
+DAY = ("--from", "2026-11-01", "--to", "2026-11-02")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--from", "2026-11-02", "--to", "2026-11-01"), "invalid_input"),
+        (("--from", "yesterday", "--to", "2026-11-01"), "invalid_input"),
+        (("--from", "2026-11-01", "--to", "2999-11-01", "--with", "shop"), "period_open"),
+        ((*DAY, "--with", "nobody"), "unknown_member"),
+        ((*DAY, "--with", "jd"), "unknown_member"),
+        ((*DAY, "--with", "BANK"), "invalid_name"),
+        ((*DAY, "--account", "jd=1@102100099996"), "config"),
+        ((*DAY, "--out", "x", "--account", "jd=1"), "invalid_input"),
+    ],
+)
+def test_what_is_not_usable_is_refused(answer, member, words, code):
+    exit_code, found = answer("audit", "settle", *words, "--config", member)
+    assert (exit_code, found[-1]["error"]["code"]) == (2, code)
+
+
+def test_where_there_was_no_exchange_there_is_nothing_to_settle(answer, member):
+    exit_code, [report] = answer("audit", "settle", "--from", "2025-11-01", "--to", "2025-11-02", "--config", member)
+    assert (exit_code, report["steps"], report["tables"]) == (0, [], [])
