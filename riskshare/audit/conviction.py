@@ -37,6 +37,8 @@ from riskshare.audit.judging import (
     read_epoch,
     signer_of,
 )
+from riskshare.audit.keyring import make_keyring
+from riskshare.audit.statements import Refused, Shown, read_statement
 from riskshare.audit.versions import Versions
 from riskshare.encoding import format_time, sha256
 from riskshare.errors import EncodingError, RegistryError, TrustError
@@ -180,7 +182,25 @@ def _require_contact(court: Court, exchange: Exchange) -> None:
     )
 
 
+def _unsigned_statement(court: Court) -> Conviction:
+    """A statement of another kind than a receipt, which its author did not sign."""
+    entry = court.entry(0, court.accused).entry
+    shown = Shown(entry.member, entry.index, entry.kind, entry.statement, entry.signature)
+    try:
+        read_statement(shown, make_keyring(court.versions.registries))
+    except Refused as refused:
+        court.require(refused.kind == "unsigned", "The statement is another than its kind says.")
+        version = court.versions.newest.version
+        return court.convict(
+            f"{court.accused} logged a statement of the kind {entry.kind}, and {refused.sentence}, by version {version}"
+            " of the registry."
+        )
+    raise no_proof("The statement is signed by its author.")
+
+
 def _unsigned(court: Court) -> Conviction:
+    if court.entry(0, court.accused).entry.kind not in {"receipt", "registry"}:
+        return _unsigned_statement(court)
     exchange = court.exchange(0, court.accused)
     wrong = fact.MALFORMED | fact.OTHER_ASK | fact.BAD_ASK_SIGNATURE | fact.BAD_ANSWER_SIGNATURE
     court.require(bool(exchange.faults & wrong), "The receipt is signed by both sides.")
