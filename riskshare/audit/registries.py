@@ -12,7 +12,7 @@ from typing import Literal
 
 from riskshare.errors import EncodingError, RegistryError
 from riskshare.registry import Registry, conflict, parse_registry, verify_next
-from riskshare.registry.network import MAX_FILE
+from riskshare.registry.network import KIND, MAX_FILE
 from riskshare.registry.signed import split_file
 
 Standing = Literal["known", "unknown", "forked", "foreign"]
@@ -49,7 +49,7 @@ class Chain:
             digest = split_file(data, limit=MAX_FILE).digest
         except EncodingError:
             return
-        if all(digest != one.digest for one in self._versions):
+        if all(digest != one.digest for one in self._versions) and _all_signed(self.newest.network, data):
             self._waiting[digest] = data
             self._link()
 
@@ -82,14 +82,24 @@ class Chain:
         return False
 
     def standing(self, version: int, digest: bytes, data: bytes) -> Standing:
-        """What a version that a member shows is; `data` is its file."""
+        """What a version that a member shows is; `data` is its file. The log holds its statement without signatures."""
         known = self.digest(version)
         if known is None:
             return "unknown"
-        if known == digest:
-            return "known"
         ours = self._versions[version - self._versions[0].version]
+        if known == digest:
+            return "known" if _all_signed(ours.network, data) else "foreign"
         try:
             return "foreign" if conflict(ours, data) is None else "forked"
         except RegistryError:
             return "foreign"
+
+
+def _all_signed(network: str, data: bytes) -> bool:
+    """Whether a file bears signatures, and all of them hold; whether they are the governors' is not looked at."""
+    try:
+        split = split_file(data, limit=MAX_FILE)
+    except EncodingError:
+        return False
+    keys = [key for key, _ in split.signatures]
+    return bool(keys) and split.signers(KIND, network, keys) == frozenset(keys)
