@@ -265,7 +265,7 @@ _RECEIPT: Final = re.compile(
     re.DOTALL,
 )  # fmt: skip
 _BEGINS: Final = re.compile(
-    rb'\x84\x59..\{"asked_at":"' + _AT + rb'","batch":"[0-9a-f-]{36}","count":(' + _SAFE + rb")"
+    rb'\x84\x59..\{"asked_at":"[0-9T:.-]{23}Z","batch":"[0-9a-f-]{36}","count":(' + _SAFE + rb")"
     rb',"elements":"' + _HEX + rb'","epoch":"' + _HEX + rb'","network":"[a-z0-9.-]{1,63}"'
     rb',"owner":"(' + _NAME + rb')","proof":(?:true|false),"purpose":"[a-z0-9_]{1,63}","querier":"(' + _NAME + rb')"',
     re.DOTALL,
@@ -314,7 +314,7 @@ def glance_at(statement: bytes) -> Glance | None:
     begins, ends = _BEGINS.match(statement), _ENDS.match(statement, len(statement) - _TAIL)
     if begins is None or ends is None:
         return None
-    _, _, _, count, owner, querier = begins.groups()
+    count, owner, querier = begins.groups()
     minute, second, milli = ends.groups()
     try:
         answered_at = _minute(minute) + int(second) * 1000 + int(milli)

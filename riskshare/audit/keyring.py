@@ -15,6 +15,7 @@ from typing import Final
 from riskshare.audit.fact import milliseconds
 from riskshare.registry import KeyTerm, Registry
 from riskshare.signature import verify
+from riskshare.statement import signed_bytes
 
 SKEW: Final = 120_000
 """How far, in milliseconds, a signed time may lie outside of a key's term: two clocks, a minute off each."""
@@ -46,6 +47,14 @@ class Keyring:
 
     network: str
     keys: Mapping[str, tuple[_Key, ...]] = field(repr=False)
+    ask: bytes = field(init=False, repr=False)
+    answer: bytes = field(init=False, repr=False)
+    """What stands before the JSON of an ask, of an answer, in the bytes that are signed."""
+
+    def __post_init__(self) -> None:
+        """Make what is the same for every receipt."""
+        object.__setattr__(self, "ask", signed_bytes("ask", self.network, b""))
+        object.__setattr__(self, "answer", signed_bytes("answer", self.network, b""))
 
     def __contains__(self, member: str) -> bool:
         return member in self.keys

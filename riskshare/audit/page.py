@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from riskshare.encoding import MAX_SAFE_INTEGER, cbor_decode, cbor_encode, format_time, parse_time
+from riskshare.encoding import MAX_SAFE_INTEGER, cbor_decode, cbor_encode, cbor_head, format_time, parse_time
 from riskshare.errors import EncodingError
 from riskshare.ledger.leaf import ENTRY_BYTES, KINDS, MAX_STATEMENT, Leaf
 from riskshare.ledger.tile import WIDTH, Bundle
@@ -62,9 +62,14 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 MAX_PAGE_BYTES: Final = PAGE_BYTES + 2 * MAX_STATEMENT + 65_536
 """Longest page that is read: one row of the largest size may stand behind `PAGE_BYTES`."""
 
-_PAGE_KEYS: Final = frozenset({"first", "next", "rows"})
+_PAGE_KEYS: Final = ["next", "rows", "first"]
+"""In the order of deterministic CBOR: shorter keys first."""
+
+_FRAME: Final = 1 + sum(1 + len(key) for key in _PAGE_KEYS)
+_WORDS: Final = {(kind, note): 1 + 1 + len(kind) + 1 + SALT_BYTES + 1 + len(note) for kind in KINDS for note in NOTES}
+"""Bytes of a row with this kind and note, but for index, statement and signature: all of these are short."""
+
 _RANGE_KEYS: Final = frozenset({"before", "checkpoint", "from", "start", "to"})
-_ROW: Final = [int, str, bytes, bytes, bytes, str]
 _NAME: Final = re.compile(rf"{FOLDER}/([0-9]{{12}})\.cbor")
 
 
@@ -194,7 +199,7 @@ def read_rows(data: bytes) -> tuple[int, int, list[list[Any]]]:
         EncodingError: as `read_statements`.
 
     """
-    parts = cbor_decode(data, limit=MAX_PAGE_BYTES, check=_check_page)
+    parts = cbor_decode(data, limit=MAX_PAGE_BYTES, measure=_measure_page)
     return parts["first"], parts["next"], parts["rows"]
 
 
@@ -236,26 +241,44 @@ def stale_pages(paths: Iterable[str], firsts: Collection[int]) -> list[str]:
     return [path for path, first in found if first is not None and (path.endswith(".new") or first not in firsts)]
 
 
-def _check_page(parts: Any) -> None:
-    """Look at every part of a page: see `encoding.cbor_decode`."""
-    if type(parts) is not dict or parts.keys() != _PAGE_KEYS:
+def _measure_page(parts: Any) -> int:
+    """Look at every part of a page, and give the length that it must have: see `encoding.cbor_decode`."""
+    if type(parts) is not dict or list(parts) != _PAGE_KEYS:
         raise EncodingError("A page of statements has not exactly the fields of one.")
     first, following, rows = parts["first"], parts["next"], parts["rows"]
     if type(first) is not int or type(following) is not int or not 0 <= first < following <= MAX_SAFE_INTEGER:
         raise EncodingError("A page of statements covers no part of a log.")
     if type(rows) is not list or len(rows) > MAX_ROWS:
         raise EncodingError(f"A page of statements has more than {MAX_ROWS:,} rows.")
+    length = _FRAME + cbor_head(first) + cbor_head(following) + cbor_head(len(rows))
     before = first - 1
     for row in rows:
-        if type(row) is not list or [type(part) for part in row] != _ROW:
-            raise EncodingError("A row of a page of statements has not the parts of one.")
-        index, kind, salt, _, _, note = row
-        if kind not in KINDS or len(salt) != SALT_BYTES or note not in NOTES:
-            raise EncodingError(
-                "A row of a page of statements has an unknown kind or note, or a salt of another length."
-            )
+        index, size = _measure_row(row)
         if index <= before:
             raise EncodingError("The indices on a page of statements do not grow, or lie outside of it.")
         before = index
+        length += size
     if before >= following:
         raise EncodingError("A page of statements has rows outside of the part that it covers.")
+    return length
+
+
+def _measure_row(row: Any) -> tuple[int, int]:
+    """The index of a row, and its length."""
+    if type(row) is not list or len(row) != 6:
+        raise EncodingError("A row of a page of statements has not the parts of one.")
+    index, kind, salt, statement, signature, note = row
+    if (
+        type(index) is not int
+        or type(kind) is not str
+        or type(salt) is not bytes
+        or type(statement) is not bytes
+        or type(signature) is not bytes
+        or type(note) is not str
+    ):
+        raise EncodingError("A row of a page of statements has not the parts of one.")
+    words = _WORDS.get((kind, note))
+    if words is None or len(salt) != SALT_BYTES:
+        raise EncodingError("A row of a page of statements has an unknown kind or note, or a salt of another length.")
+    long, signed = len(statement), len(signature)
+    return index, words + cbor_head(index) + cbor_head(long) + long + cbor_head(signed) + signed

@@ -29,6 +29,9 @@ from riskshare.registry.network import KIND as REGISTRY
 from riskshare.registry.network import MAX_FILE
 from riskshare.registry.signed import read_file
 
+_KINDS: Final = {kind: kind.encode() + b"\n" for kind in KINDS}
+"""What stands between salt and statement in the bytes that are hashed to an entry."""
+
 GARBAGE: Final = 100_000
 """So many more objects than before make Python look for circles of them. Rows are none, and there are thousands of rows
 at a time: to look for circles among them all the while takes a tenth of the time."""
@@ -64,6 +67,7 @@ class PageFacts:
     named: dict[tuple[str, str, str, bytes], bytes] = field(default_factory=dict)
     activity: dict[int, list[int]] = field(default_factory=dict)
     tallies: Counter[str] = field(default_factory=Counter)
+    waiting: int = 0
     flaws: list[Flaw] = field(default_factory=list)
 
     def flaw(self, step: str, kind: str, index: int, sentence: str) -> None:
@@ -102,35 +106,44 @@ class Looking:
                 if index in job.wanted:
                     self._verify(statement, facts)
             return facts
-        tallies = dict.fromkeys(KINDS, 0)
-        for row in _standing(_in_range(rows, job, facts), job, facts):
+        receipts = facts.tables["receipt"]
+        for row in _standing(rows, job, facts):
             kind = row[1]
-            tallies[kind] += 1
             if kind == "receipt":
-                self._receipt(row, job.shown, facts)
+                index, _, _, statement, _, note = row
+                known = self._waits(statement, note, job, facts) or self._receipt(index, statement, facts)
+                receipts.append((job.member, index, known, note))
             elif kind == REGISTRY:
                 _registry(row, facts)
             else:
                 self._statement(row, facts)
-        facts.tallies.update({kind: count for kind, count in tallies.items() if count})
         return facts
 
-    def _receipt(self, row: Sequence[Any], shown: frozenset[str], facts: PageFacts) -> None:
-        index, _, _, statement, _, note = row
-        if note in WAITING and (glance := glance_at(statement)) is not None and glance.querier == facts.member:
-            owner = glance.owner
-            if owner in shown and owner != facts.member:
-                facts.tables["receipt"].append((facts.member, index, hash_of(statement).digest(), note))
-                facts.act(glance.answered_at, 1, 0, glance.elements)
-                facts.tallies["waiting"] += 1
-                return
+    def _waits(self, statement: bytes, note: str, job: PageJob, facts: PageFacts) -> bytes | None:
+        """The id of a receipt that is verified in its owner's log; None if it must be verified here."""
+        if note not in WAITING:
+            return None
+        glance = glance_at(statement)
+        if (
+            glance is None
+            or glance.querier != job.member
+            or glance.owner not in job.shown
+            or glance.owner == job.member
+        ):
+            return None
+        facts.act(glance.answered_at, 1, 0, glance.elements)
+        facts.waiting += 1
+        return hash_of(statement).digest()
+
+    def _receipt(self, index: int, statement: bytes, facts: PageFacts) -> bytes:
+        """Verify a receipt here; gives its id."""
         exchange = self._verify(statement, facts)
-        facts.tables["receipt"].append((facts.member, index, exchange.id, note))
         if exchange.faults & MALFORMED:
-            return
+            return exchange.id
         facts.act(exchange.answered_at, 1, 0, exchange.count)
         if facts.member not in (exchange.querier, exchange.owner):
             facts.flaw("7", "wrong_statement", index, "it is an exchange of two other members")
+        return exchange.id
 
     def _verify(self, statement: bytes, facts: PageFacts) -> Exchange:
         try:
@@ -192,42 +205,42 @@ def _read_page(job: PageJob, facts: PageFacts) -> list[list[Any]]:
     return rows
 
 
-def _in_range(rows: Iterable[list[Any]], job: PageJob, facts: PageFacts) -> Iterator[list[Any]]:
-    """The rows that must be there, and those before `start` that may; each gap is told."""
-    expected = max(job.first, job.start)
+def _standing(rows: Iterable[list[Any]], job: PageJob, facts: PageFacts) -> Iterator[list[Any]]:
+    """The rows that are what stands in the log at their indices.
+
+    From `start` on none may be missing; before it only those of standing kinds are looked at. Raises LedgerError,
+    DiskError.
+    """
     whole = not facts.flaws
+    expected = max(job.first, job.start)
+    tallies = dict.fromkeys(KINDS, 0)
+    part, entries = -1, ()  # type: int, tuple[bytes, ...]
     for row in rows:
-        index = row[0]
-        if index < job.start:
-            if row[1] in STANDING:
-                yield row
-            continue
+        index, kind, salt, statement, _, _ = row
         if index != expected:
-            _gap(expected, index, facts)
-        expected = index + 1
-        yield row
+            if index < job.start and kind not in STANDING:
+                continue
+            if index > expected:
+                _gap(expected, index, facts)
+        if index >= expected:
+            expected = index + 1
+        if index >> HEIGHT != part:
+            part = index >> HEIGHT
+            place = Bundle(part, min(WIDTH, job.size - (part << HEIGHT)))
+            entries = decode_entries(place, read_bundle(job.files, place))
+        if hash_of(salt + _KINDS[kind] + statement).digest() == entries[index & WIDTH - 1]:
+            tallies[kind] += 1
+            yield row
+        else:
+            facts.flaw("4", "wrong_statement", index, f"the {kind} that is shown for it is not what stands there")
     if expected < job.next and whole:
         _gap(expected, job.next, facts)
+    facts.tallies.update({kind: count for kind, count in tallies.items() if count})
 
 
 def _gap(first: int, following: int, facts: PageFacts) -> None:
     more = f", and {following - first - 1:,} more behind it" if following - first > 1 else ""
     facts.flaw("4", "withheld", first, f"it is not shown what it stands for{more}")
-
-
-def _standing(rows: Iterable[list[Any]], job: PageJob, facts: PageFacts) -> Iterator[list[Any]]:
-    """The rows that are what stands in the log at their indices. Raises LedgerError, DiskError."""
-    bundle, entries = -1, ()  # type: int, tuple[bytes, ...]
-    for row in rows:
-        index, kind, salt, statement, _, _ = row
-        if index >> HEIGHT != bundle:
-            bundle = index >> HEIGHT
-            place = Bundle(bundle, min(WIDTH, job.size - (bundle << HEIGHT)))
-            entries = decode_entries(place, read_bundle(job.files, place))
-        if hash_of(b"%b%b\n%b" % (salt, kind.encode(), statement)).digest() == entries[index & WIDTH - 1]:
-            yield row
-        else:
-            facts.flaw("4", "wrong_statement", index, f"the {kind} that is shown for it is not what stands there")
 
 
 # -- in a process ----------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 from riskshare.audit import fact
 from riskshare.audit.fact import Exchange, Receipted
 from riskshare.audit.keyring import OUT_OF_TERM, UNSIGNED, VOID, Keyring
-from riskshare.statement import signed_bytes
 
 _ASK = {
     UNSIGNED: fact.BAD_ASK_SIGNATURE,
@@ -46,12 +45,10 @@ def verified(receipt: Receipted, ring: Keyring) -> Exchange:
     if exchange.querier not in ring or exchange.owner not in ring:
         faults |= fact.UNKNOWN_MEMBER
     # 2.
-    message = signed_bytes("ask", ring.network, receipt.ask)
-    found = ring.judge(exchange.querier, message, receipt.ask_signature, exchange.asked_at)
+    found = ring.judge(exchange.querier, ring.ask + receipt.ask, receipt.ask_signature, exchange.asked_at)
     faults |= _ASK[found] if found else 0
     # 3.
-    message = signed_bytes("answer", ring.network, receipt.answer)
-    found = ring.judge(exchange.owner, message, receipt.answer_signature, exchange.answered_at)
+    found = ring.judge(exchange.owner, ring.answer + receipt.answer, receipt.answer_signature, exchange.answered_at)
     faults |= _ANSWER[found] if found else 0
     return exchange if faults == exchange.faults else exchange._replace(faults=faults)
 

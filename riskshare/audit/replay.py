@@ -21,6 +21,7 @@ Memory does not grow with the logs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -356,7 +357,7 @@ class Replay:
             if again:
                 return
             case.add_activity([(facts.member, bucket, *counts) for bucket, counts in facts.activity.items()])
-            case.add_tallies(facts.member, facts.tallies)
+            case.add_tallies(facts.member, facts.tallies | Counter(waiting=facts.waiting))
             case.add_flaws(facts.flaws)
             case.reach(facts.member, "rows", facts.next)
 
