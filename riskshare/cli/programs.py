@@ -40,7 +40,7 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="NAME",
-            help="What to measure: build, owner, check, filter, psi, ledger; else all.",
+            help="What to measure: build, owner, check, filter, psi, ledger, audit; else all. audit-large takes long.",
             show_default=False,
         ),
     ] = None,
