@@ -121,14 +121,15 @@ class Reconciler:
         tallies: Counter[tuple[str, str]] = Counter()
         findings: list[Finding] = []
         steps: list[Step] = []
-        for done, (name, rule) in enumerate(self._rules.items()):
+        exchanges = sum(count for _, count in self._facts.rows("asked_counts"))
+        for done, rule in enumerate(self._rules.values()):
             if progress:
                 progress(done, len(self._rules), rule.title)
             # 2 and 3.
             groups = self._apply(rule, bench, tallies)
             found = [self._finding(key, group) for key, group in groups.items() if group.proofs]
             findings += found
-            steps.append(self._step(done + 1, name, rule, groups))
+            steps.append(self._step(done + 1, rule, groups, exchanges))
         # 4.
         return Reconciled(
             tuple(findings),
@@ -211,14 +212,14 @@ class Reconciler:
         return Finding(kind, accused, sentence, at, about, tuple(group.proofs))
 
     @staticmethod
-    def _step(number: int, name: str, rule: Rule, groups: Mapping[tuple[str, str, str], _Group]) -> Step:
+    def _step(number: int, rule: Rule, groups: Mapping[tuple[str, str, str], _Group], exchanges: int) -> Step:
         found = sum(group.count for group in groups.values() if group.proofs)
         unproven = [(key, group) for key, group in groups.items() if not group.proofs]
         sentence = f"{found:,} cases convict somebody." if found else ""
         for (_, accused, _), group in unproven:
             sentence += f" {group.count:,} against {accused} could not be proven: {group.refusal}"
         outcome = "fails" if found else "skipped" if unproven else "holds"
-        return Step(f"{number}.{name}", rule.title, outcome, found, sentence.strip())  # type: ignore[arg-type]
+        return Step(f"{number}", rule.title, outcome, exchanges, sentence.strip())  # type: ignore[arg-type]
 
     # -- 4 ---------------------------------------------------------------------------
 

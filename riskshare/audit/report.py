@@ -243,6 +243,16 @@ class Report:
             parts.append(f"Not everything could be verified: {_count(skipped, 'step')} had to be skipped.")
         return " ".join(parts)
 
+    @property
+    def main_steps(self) -> tuple[Step, ...]:
+        """The steps themselves, and of their parts (`3.bank`) those that do not hold or belong to no step here."""
+        numbers = {step.number for step in self.steps if "." not in step.number}
+        return tuple(
+            step
+            for step in self.steps
+            if "." not in step.number or step.outcome != "holds" or step.number.partition(".")[0] not in numbers
+        )
+
     def _steps_that(self, outcome: str) -> int:
         """How many steps came out so; a step and its parts (`3`, `3.bank`) count as one."""
         return len({step.number.partition(".")[0] for step in self.steps if step.outcome == outcome})

@@ -72,7 +72,7 @@ def render(report: Report) -> str:
         accused=_grouped(written.findings),
         observations=sorted(written.observations, key=lambda one: not one.unusual),
         charts=[(series, make_chart(series)) for series in written.series],
-        rows=_main_steps(written.steps),
+        rows=written.main_steps,
         matrix=_matrix(written.steps),
         limits=(*ALWAYS, *written.limits),
         meanings=OBSERVATIONS,
@@ -92,17 +92,6 @@ def _grouped(findings: Iterable[Finding]) -> list[tuple[str, list[Group]]]:
 
 
 # --- Steps ----------------------------------------------------------------------------------------
-
-
-def _main_steps(steps: Iterable[Step]) -> list[Step]:
-    """The steps themselves, and of their parts (`3.bank`) those that do not hold or stand for no step of the report."""
-    steps = tuple(steps)
-    numbers = {step.number for step in steps if "." not in step.number}
-    return [
-        step
-        for step in steps
-        if "." not in step.number or step.outcome != "holds" or step.number.partition(".")[0] not in numbers
-    ]
 
 
 def _matrix(steps: Iterable[Step]) -> tuple[list[str], list[tuple[str, list[Step | None]]]] | None:

@@ -199,9 +199,11 @@ class _Shown:
         self._bar.update(self._tasks[what], completed=done, total=of)
 
     def step(self, step: Step) -> None:
+        if not self._screen.err.is_terminal:
+            return  # the report is printed at the end, all of it
         line = Text.assemble(
-            (step.number.ljust(12), "bold"),
-            (step.outcome.ljust(9), _OUTCOMES[step.outcome]),
+            (f"{step.number:<20} ", "bold"),
+            (f"{step.outcome:<8} ", _OUTCOMES[step.outcome]),
             f"{step.name}. {clean(step.sentence)}",
         )
         self._screen.err.print(line, soft_wrap=True)

@@ -58,7 +58,7 @@ def _steps(report: Report, screen: Screen) -> None:
     screen.say("Verified in steps", "bold")
     rows = [
         (step.number, Text(*_OUTCOMES[step.outcome]), f"{step.count:,}", step.name, step.sentence)
-        for step in report.steps
+        for step in report.main_steps
     ]
     screen.table(("step", "outcome", "count", "what", ""), rows, right=("count",))
 

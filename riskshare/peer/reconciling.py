@@ -87,7 +87,7 @@ def _report(wish: Wish, versions: Versions, found: Reconciled, now: datetime) ->
         findings=found.findings,
         observations=found.observations,
         series=found.series,
-        tables=(_table(logs, found.observations),),
+        tables=(_table(logs, found.observations),) if found.observations else (),
         limits=found.limits,
         again=(
             f"riskshare audit reconcile --out . --network registry --grace {hours:g}",
