@@ -11,6 +11,8 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from riskshare.logs import Bridge
+
 # A shared machine is slow now and then: no test fails by the clock. CI tries the same examples
 # each time, so that a change is judged by itself; everybody else tries new ones.
 settings.register_profile("riskshare", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -20,12 +22,20 @@ settings.load_profile("riskshare")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_LOG = structlog.get_config()
+
+
 @pytest.fixture(autouse=True)
 def log_as_before() -> Iterator[None]:
-    """A test that sets up the log binds it to the stream of its own capture, which is closed when it ends."""
-    root, kept = logging.getLogger(), structlog.get_config()
-    handlers, level = list(root.handlers), root.level
+    """A test that sets up the log binds it to the stream of its own capture, which is closed when it ends.
+
+    A fixture of a whole module may have done so before the test began: what is put back is the beginning of all tests.
+    """
+    root = logging.getLogger()
+    handlers, level = [one for one in root.handlers if not isinstance(one, Bridge)], root.level
+    structlog.configure(**_LOG)
+    root.handlers[:] = handlers
     yield
-    structlog.configure(**kept)
+    structlog.configure(**_LOG)
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 import structlog
 
-from riskshare.audit.access import AUDITS, RANGE, STATEMENTS
+from riskshare.audit.access import AUDITS, OPENED, PROOFS, RANGE, STATEMENTS
+from riskshare.audit.proposal import SETTLEMENT_RECEIPTS, SETTLEMENTS
 from riskshare.errors import PeerRefused, StoreError
 from riskshare.ledger.addition import MAX_BYTES, SIZE_TYPE, TEXT_TYPE, AddCheckpoint, Cosigned, Knows, read_answer
 from riskshare.ledger.bundle import encode_entries
@@ -144,6 +145,10 @@ MEMBERS_ONLY = {
     ("POST", AUDITS),
     ("GET", RANGE.format(digest="0" * 64)),
     ("GET", STATEMENTS.format(digest="0" * 64)),
+    ("GET", OPENED.format(digest="0" * 64)),
+    ("GET", PROOFS.format(digest="0" * 64)),
+    ("POST", SETTLEMENTS),
+    ("GET", SETTLEMENT_RECEIPTS),
 }
 
 

@@ -156,7 +156,7 @@ def test_a_step_of_the_demo_that_fails_is_told(network: Running) -> None:
     with pytest.raises(RiskshareError) as caught:
         command(member, "list", "import", "no-such-list", "no-such-file")
     assert caught.value.code == "demo_failed"
-    assert "riskshare list import failed" in caught.value.message
+    assert "riskshare list import ended with 2 in place of 0" in caught.value.message
     with pytest.raises(RiskshareError) as caught:
         asyncio.run(_kept(member, bytes(32)))
     assert caught.value.code == "demo_failed"

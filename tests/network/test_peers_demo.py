@@ -16,6 +16,7 @@ import pytest
 
 from riskshare.config import Config
 from riskshare.demo.accounting import Accounted, Altered
+from riskshare.demo.auditing import CULPRIT, Audited, Rewritten
 from riskshare.demo.play import Outcome, Seen, _told
 from riskshare.demo.scenario import LISTS, MEMBERS, Asked, make_scenario
 from riskshare.demo.show import as_json
@@ -77,6 +78,15 @@ def assert_passed(found: dict[str, Any]) -> None:
         assert seen["ask"]["querier"] == "harbour-bank"
         assert seen["same_at_both"] is seen["signatures_hold"] is True
     assert_accounted(found["ledger"])
+    assert_audited(found["audit"])
+
+
+def assert_audited(audit: dict[str, Any]) -> None:
+    """The honest audit finds nothing, and saw exchanges; the one of the copy convicts the one who rewrote it."""
+    assert audit["passed"] is audit["clean"] is audit["complete"] is True
+    assert audit["exchanges"] > 20
+    [finding] = audit["rewritten"]["findings"]
+    assert (finding["kind"], finding["accused"]) == ("wrong_statement", CULPRIT)
 
 
 def assert_accounted(ledger: dict[str, Any]) -> None:
@@ -164,6 +174,7 @@ def good() -> Outcome:
     outcome.batch = [_told(CLEAN, answer("clear"))]
     outcome.seen = [Seen("lotus-pay", "00" * 32, bytes(32), {}, same_at_both=True, signatures_hold=True)]
     outcome.accounted = ACCOUNTED
+    outcome.audited = AUDITED
     return outcome
 
 
@@ -178,6 +189,20 @@ ACCOUNTED = Accounted(
     verified={"size": 9},
     proof={"statement": "ab", "index": 7},
     altered=Altered(PATH, 247, 7, "wrong_bundle", f"Entry 7 in {PATH} is not the one."),
+)
+
+
+AUDITED = Audited(
+    Path("case"),
+    {"clean": True, "complete": True},
+    {"clean": True, "complete": True, "figures": [{"name": "In both logs", "value": "1,027"}]},
+    Rewritten(
+        CULPRIT,
+        4,
+        "2026-11-22T10:00:00.000Z",
+        "2026-11-22T09:00:00.000Z",
+        {"findings": [{"accused": CULPRIT, "kind": "wrong_statement", "sentence": "Entry 4 is another."}]},
+    ),
 )
 
 
@@ -233,6 +258,33 @@ def see_no_signature(outcome: Outcome) -> None:
     outcome.seen[0] = replace(outcome.seen[0], signatures_hold=False)
 
 
+def audit_nothing(outcome: Outcome) -> None:
+    outcome.audited = None
+
+
+def audit_with_findings(outcome: Outcome) -> None:
+    outcome.audited = replace(AUDITED, reconcile={**AUDITED.reconcile, "clean": False})
+
+
+def audit_in_part(outcome: Outcome) -> None:
+    outcome.audited = replace(AUDITED, replay={**AUDITED.replay, "complete": False})
+
+
+def audit_no_exchange(outcome: Outcome) -> None:
+    outcome.audited = replace(
+        AUDITED, reconcile={**AUDITED.reconcile, "figures": [{"name": "In both logs", "value": "0"}]}
+    )
+
+
+def overlook_the_copy(outcome: Outcome) -> None:
+    outcome.audited = replace(AUDITED, rewritten=replace(AUDITED.rewritten, report={"findings": []}))
+
+
+def blame_another(outcome: Outcome) -> None:
+    findings = [*AUDITED.rewritten.report["findings"], {"accused": "harbour-bank", "kind": "late", "sentence": ""}]
+    outcome.audited = replace(AUDITED, rewritten=replace(AUDITED.rewritten, report={"findings": findings}))
+
+
 def ask_again(outcome: Outcome) -> None:
     assert outcome.again is not None
     outcome.again.answer["owners"] = [{"owner": "lotus-pay", "status": "answered"}]
@@ -260,6 +312,12 @@ def ask_nothing(outcome: Outcome) -> None:
         prove_another,
         overlook_the_byte,
         name_another_entry,
+        audit_nothing,
+        audit_with_findings,
+        audit_in_part,
+        audit_no_exchange,
+        overlook_the_copy,
+        blame_another,
     ],
 )
 def test_one_thing_amiss_fails_the_whole(spoil: Callable[[Outcome], None]) -> None:
