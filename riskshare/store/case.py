@@ -17,7 +17,7 @@ from riskshare.errors import DiskError
 from riskshare.store import queries
 
 FILE_NAME: Final = "case.sqlite"
-CACHE_KIB: Final = 64 * 1024
+CACHE_KIB: Final = 32 * 1024
 """Most memory that SQLite keeps pages in."""
 
 TABLES: Final[Mapping[str, type[NamedTuple]]] = {
@@ -37,6 +37,7 @@ TABLES: Final[Mapping[str, type[NamedTuple]]] = {
 """The tables of facts, with their rows: the fields stand in the order of the columns."""
 
 _SQL: Final = queries.load("case.sql")
+_INDICES: Final = ("receipt_by_id", "exchange_by_id", "exchange_faulty")
 _NAMES: Final = (*TABLES, "about", "activity", "tally", "flaw", "waiting", "done")
 
 
@@ -53,7 +54,6 @@ class Case:
         with _guarded():
             connection = sqlite3.connect(path, isolation_level=None)
             path.chmod(0o600)
-            connection.execute("pragma page_size = 16384")
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = off")
             connection.execute(f"pragma cache_size = -{CACHE_KIB}")
@@ -129,14 +129,22 @@ class Case:
             with self.together():
                 for name in _NAMES:
                     self._connection.execute(f"delete from {name}")  # noqa: S608 - a name of ours
-                for index in ("receipt_by_id", "exchange_faulty"):
+                for index in _INDICES:
                     self._connection.execute(f"drop index if exists {index}")
                 self._connection.execute("insert into about values ('inputs', ?)", (inputs,))
             return False
 
     def index(self) -> None:
-        """Make the indices that reading needs, once all receipts are there: that is quicker than to keep them."""
+        """Make the indices that reading needs, once all receipts are there, and leave each exchange there once.
+
+        Ids are random: an index that is kept while they come would be written all over again with each page.
+        """
         with _guarded():
+            try:
+                self._connection.execute(_SQL["index_exchanges"])
+            except sqlite3.IntegrityError:  # two members say that they are the owner of one
+                self._connection.execute(_SQL["leave_one_of_each"])
+                self._connection.execute(_SQL["index_exchanges"])
             self._connection.executescript(_SQL["indices"])
 
     def wait(self) -> int:

@@ -579,6 +579,15 @@ def test_a_liar_about_its_side_hides_nothing(replay, tmp_path):
     assert kinds(report) == {("unsigned", "jd")}
 
 
+def test_an_exchange_that_two_claim_to_have_answered_is_a_fact_once(replay, tmp_path):
+    case = busy()
+    case.exchange("bank", "jd", note="owner")
+    out = finish(case, tmp_path / "case")
+    assert replay(case, out).exit_code == 0
+    with Case.open(out / "case.sqlite") as facts:
+        assert len(list(facts.exchanges())) == 42
+
+
 def test_many_findings_alike_are_counted_and_not_all_told(replay, tmp_path):
     case = busy()
     for _ in range(130):

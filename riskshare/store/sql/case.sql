@@ -11,9 +11,9 @@ create table if not exists receipt (
     member text not null, idx integer not null, id blob not null, note text not null,
     primary key (member, idx)
 ) without rowid;
--- With a rowid: the rows are appended, and only the index grows in random places.
+-- With a rowid, and without an index while they come: the rows are appended.
 create table if not exists exchange (
-    id blob primary key, querier text not null, owner text not null, batch blob not null, ask blob not null,
+    id blob not null, querier text not null, owner text not null, batch blob not null, ask blob not null,
     answer blob not null, epoch blob not null, purpose text not null, count integer not null,
     registry integer not null, asked_at integer not null, answered_at integer not null, faults integer not null
 );
@@ -69,6 +69,12 @@ create table if not exists done (
     member text not null, step text not null, upto integer not null, primary key (member, step)
 ) without rowid;
 create table if not exists waiting (member text not null, idx integer not null, primary key (member, idx)) without rowid;
+
+-- name: index_exchanges
+create unique index if not exists exchange_by_id on exchange (id);
+
+-- name: leave_one_of_each
+delete from exchange where rowid not in (select min(rowid) from exchange group by id);
 
 -- name: indices
 create index if not exists receipt_by_id on receipt (id);
