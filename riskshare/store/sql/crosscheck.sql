@@ -70,8 +70,8 @@ select * from exchange where owner = ?1 and querier = ?2 and batch = ?3 order by
 select * from unanswered where owner = ?1 and member = ?2 and batch = ?3 order by idx
 
 -- name: faulty
-select receipt.member, receipt.idx, exchange.* from exchange
-join receipt on receipt.id = exchange.id where exchange.faults & ?1 <> 0
+select receipt.member, receipt.idx, exchange.* from exchange indexed by exchange_faulty
+join receipt on receipt.id = exchange.id where exchange.faults <> 0 and exchange.faults & ?1 <> 0
 
 -- name: backdated
 select * from exchange where faults & ?1 = 0 and answered_at < asked_at - ?2
@@ -79,10 +79,11 @@ select * from exchange where faults & ?1 = 0 and answered_at < asked_at - ?2
 -- name: answered_late
 select owner, count(*) from exchange where faults & ?1 = 0 and answered_at > asked_at + ?2 group by owner
 
+-- Exchanges first, in this order: next to none is left of them.
 -- name: future_receipts
 select receipt.member, receipt.idx, exchange.* from exchange
-join receipt on receipt.id = exchange.id
-join log on log.member = receipt.member
+cross join receipt indexed by receipt_by_id on receipt.id = exchange.id
+cross join log on log.member = receipt.member
 where max(asked_at, answered_at) > (select min(last_cosigned) from log) + ?2
     and max(asked_at, answered_at) > log.last_cosigned + ?2 and exchange.faults & ?1 = 0
 
