@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from riskshare.cli.options import CONFIG_FILE, ConfigOption, JsonOption
+from riskshare.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="Audit: what members accounted for, held against each other.")
 
@@ -108,10 +109,16 @@ def replay(
         list[Path] | None,
         typer.Option(
             "--offline",
-            metavar="DIR",
-            help="A member's folder, as ledger export --statements writes it: nothing is fetched.",
+            metavar="DIR…",
+            help="Members' folders, as ledger export --statements writes them: nothing is fetched.",
             exists=True,
             file_okay=False,
+        ),
+    ] = None,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[DIR]…", help="More of the folders of --offline.", exists=True, file_okay=False, show_default=False
         ),
     ] = None,
     network: Annotated[
@@ -149,9 +156,13 @@ def replay(
     from riskshare.cli.auditing_replay import Asked, replay_logs
     from riskshare.cli.periods import read_period
 
-    asked = Asked(
-        read_period(since, until), out, tuple(member or ()), tuple(offline or ()), network, config, reason, state
-    )
+    if folders and not offline:
+        raise InputError(
+            "Folders are named after --offline: nothing is fetched then. Put --offline before them, or leave them out"
+            " and the logs are collected."
+        )
+    offline = [*(offline or ()), *(folders or ())]
+    asked = Asked(read_period(since, until), out, tuple(member or ()), offline, network, config, reason, state)
     raise typer.Exit(replay_logs(asked, json=json))
 
 

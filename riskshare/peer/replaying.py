@@ -175,9 +175,9 @@ def _table(members: Iterable[Member]) -> Table:
 
 
 def _again(wish: Wish) -> str:
-    folders = " ".join(f"--offline {MEMBERS}/{member}" for member in wish.members)
+    folders = " ".join(f"{MEMBERS}/{member}" for member in wish.members)
     period = f"--from {format_time(wish.opened)} --to {format_time(wish.closed)}"
-    return f"riskshare audit replay {period} --network {REGISTRY} {folders} --out NEW"
+    return f"riskshare audit replay {period} --network {REGISTRY} --out NEW --offline {folders}"
 
 
 def _series(case: Case, members: Iterable[str]) -> tuple[Series, ...]:

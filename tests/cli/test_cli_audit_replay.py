@@ -77,6 +77,30 @@ def test_the_report_can_be_made_again_from_the_folder(replay, run, tmp_path, mon
     assert run(*again).exit_code == 0
 
 
+def test_folders_may_follow_one_offline(run, written, tmp_path):
+    folders = [written[1] / "members" / name for name in ("bank", "jd", "telco")]
+    words = ("--from", FROM, "--to", TO, "--out", tmp_path / "out", "--network", written[1] / "registry")
+    result = run("audit", "replay", *words, "--offline", *folders, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["members"] == ["bank", "jd", "telco"]
+    result = run("audit", "replay", *words, "--offline", *folders[:2], "--offline", folders[2], "--json")
+    assert json.loads(result.stdout)["members"] == ["bank", "jd", "telco"]
+
+
+def test_folders_without_offline_are_refused(run, written, tmp_path):
+    words = ("--from", FROM, "--to", TO, "--out", tmp_path / "out", "--network", written[1] / "registry")
+    result = run("audit", "replay", *words, written[1] / "members" / "bank")
+    assert result.exit_code == 2
+    assert "Put --offline before them" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_not_there_is_refused(run, written, tmp_path):
+    words = ("--from", FROM, "--to", TO, "--out", tmp_path / "out", "--network", written[1] / "registry")
+    result = run("audit", "replay", *words, "--offline", written[1] / "members" / "bank", tmp_path / "nowhere")
+    assert result.exit_code == 2
+
+
 def test_a_finding_is_exit_code_1(replay, written, tmp_path):
     folder = shutil.copytree(written[1], tmp_path / "tampered")
     file = folder / "members" / "jd" / "statements" / "000000000000.cbor"
