@@ -71,6 +71,7 @@ VERBS = {
     "ledger.export",
     "audit.show",
     "audit.collect",
+    "audit.gather",
     "audit.replay",
     "audit.reconcile",
     "audit.unseal",

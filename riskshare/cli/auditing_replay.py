@@ -1,4 +1,4 @@
-"""The work of `audit replay`: collect or take the members' folders, replay them, and report.
+"""The work of `audit replay`: collect or take the members' folders, replay them, gather what reconcile needs, report.
 
 Exit codes: 0 it holds, 1 findings, 2 bad usage or input, 3 nothing was found, but not everything could be verified.
 """
@@ -18,13 +18,15 @@ from rich.text import Text
 
 from riskshare.audit.collect import Missed, Wanted
 from riskshare.audit.finding import Observation
+from riskshare.audit.gather import Gathered
 from riskshare.audit.report import Report, Step
 from riskshare.cli.acting import load_config, opened
 from riskshare.cli.auditing_collect import collect_members, member_folder, members_to_audit, registry_folder
+from riskshare.cli.auditing_held import gather_offline, gather_online, with_gathered
 from riskshare.cli.auditing_screen import show, show_written
 from riskshare.cli.own_ledger import registry_in_force
 from riskshare.cli.screen import Screen, clean
-from riskshare.errors import EncodingError, InputError
+from riskshare.errors import EncodingError, InputError, RegistryError
 from riskshare.governance import read_registry
 from riskshare.keys import make_private_directory
 from riskshare.ledger import note
@@ -73,10 +75,21 @@ def replay_logs(asked: Asked, *, json: bool) -> int:
         wish, missed = asyncio.run(_online(asked, screen))
     with _watched(screen) as watch:
         report = _with_missed(replay_case(wish, watch, now()), missed)
+    report = with_gathered(report, _gathered(asked, wish, screen))
     written = write_report(asked.out, report)
     show(report, screen)
     show_written(written, screen)
     return report.exit_code
+
+
+def _gathered(asked: Asked, wish: Wish, screen: Screen) -> Gathered | None:
+    try:
+        chain: Sequence[Registry] = read_chain(registry_folder(asked.out))
+    except RegistryError:
+        chain = wish.registries  # files of another audit lie there too: reconcile says so
+    if asked.offline:
+        return gather_offline(asked.out, chain)
+    return gather_online(asked.out, chain, asked.config, screen)
 
 
 # -- what is replayed ----------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from typing import Any
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from riskshare.audit.fact import read_receipt
+from riskshare.audit.page import MAX_PAGE_BYTES, page_path, read_statements
 from riskshare.audit.show import Part, export_statements, part_of, whole_period
 from riskshare.cli.acting import Own, opened
 from riskshare.cli.own_ledger import registry_in_force
@@ -23,7 +25,9 @@ from riskshare.ledger.checkpoint import SignedCheckpoint, parse_signed
 from riskshare.ledger.export import Exported, Progress, export
 from riskshare.ledger.policy import network_policy
 from riskshare.peer.opening import now
+from riskshare.store.case_folders import HELD, held_name
 from riskshare.store.log_folder import LogFolder
+from riskshare.store.member_folder import MemberFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class _Shown:
     part: Part
     pages: int
     written: int
+    held: int
 
 
 def export_log(config_file: Path, out: Path, *, statements: bool, period: Period | None, json: bool) -> None:
@@ -59,7 +64,8 @@ async def _export(config_file: Path, out: Path, screen: Screen, *, statements: b
         shown = None
         if statements and part is not None:
             with _bar(screen, "Statements") as progress:
-                shown = _Shown(part, *await export_statements(own.store.audits, part, folder, progress))
+                pages = await export_statements(own.store.audits, part, folder, progress)
+            shown = _Shown(part, *pages, held=await _export_held(own, out))
     checkpoint = signed.checkpoint
     screen.result(
         {
@@ -86,6 +92,32 @@ async def write_log(own: Own, signed: SignedCheckpoint, folder: LogFolder, progr
     return await export(own.store.ledger, signed, policy.to_bytes(), folder, progress)
 
 
+async def _export_held(own: Own, out: Path) -> int:
+    """Write the snapshots that the member holds and that its asks on the pages in a folder name; gives how many.
+
+    Raises:
+        DiskError, StoreError: reading or writing failed; run it again.
+
+    """
+    folder, written = LogFolder(out / HELD, private=True), 0
+    for digest in sorted(_named(MemberFolder(out))):
+        wire = await own.store.trust.held(digest)
+        if wire is not None:
+            folder.write(held_name(digest), wire)
+            written += 1
+    return written
+
+
+def _named(files: MemberFolder) -> set[bytes]:
+    """The digests of the snapshots that a member's own asks name."""
+    found: set[bytes] = set()
+    for first in files.firsts():
+        for row in read_statements(files.read(page_path(first), MAX_PAGE_BYTES) or b"").rows:
+            if row.kind == "receipt" and row.note != "owner":
+                found.update(digest for _, digest in read_receipt(row.statement).snapshots)
+    return found
+
+
 async def _part(own: Own, period: Period | None) -> Part | None:
     since, until = whole_period(now()) if period is None else period
     return await part_of(own.store.ledger, own.store.audits, since, until)
@@ -110,12 +142,14 @@ def _statements_json(shown: _Shown | None) -> dict[str, Any]:
         "start": found.start,
         "pages": shown.pages,
         "pages_written": shown.written,
+        "held": shown.held,
     }
 
 
 def _tell_statements(shown: _Shown, out: Path, screen: Screen) -> None:
     found = shown.part.range
     screen.pairs([("statements", f"from entry {found.start:,} on, {counted(shown.pages, 'page')}")])
+    screen.pairs([("lists that it was shown", f"{counted(shown.held, 'snapshot')} in held")])
     screen.note(f"{out} holds salts and statements now: who asked whom, when, for what. It is for the auditor alone.")
 
 

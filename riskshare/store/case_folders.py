@@ -78,8 +78,11 @@ class CaseFolders:
 
     def held(self, digest: bytes) -> bytes | None:
         """A signed statement that somebody showed, as it travels. Raises DiskError."""
-        found = LogFolder(self._case / HELD).read(f"{digest.hex()}.cbor", _MOST_HELD)
-        return None if found is None or len(found) > _MOST_HELD else found
+        return read_held(self._case, digest)
+
+    def keep(self, digest: bytes, wire: bytes) -> None:
+        """Keep such a statement, in place of what was there. Raises DiskError."""
+        LogFolder(self._case / HELD, private=True).write(held_name(digest), wire)
 
     def _folder(self, member: str) -> LogFolder:
         return LogFolder(self._case / MEMBERS / member)
@@ -103,6 +106,17 @@ class CaseFolders:
         if data is None:
             raise LedgerError(f"The folder of {member} does not say what it shows.", code="missing_part")
         return AuditRange.from_bytes(data)
+
+
+def held_name(digest: bytes) -> str:
+    """The name of the file of a statement that is on no ledger, below `held/`."""
+    return f"{digest.hex()}.cbor"
+
+
+def read_held(folder: Path, digest: bytes) -> bytes | None:
+    """The statement of that digest below `held/` of a folder; nothing of it is verified. Raises DiskError."""
+    found = LogFolder(folder / HELD).read(held_name(digest), _MOST_HELD)
+    return None if found is None or len(found) > _MOST_HELD else found
 
 
 def _tile(folder: LogFolder, place: Tile) -> bytes:

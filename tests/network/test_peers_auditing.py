@@ -268,6 +268,69 @@ def test_what_a_member_exports_is_what_an_auditor_collects(network: Running, tmp
     assert json.loads(result.stdout)["pages_written"] <= 2
 
 
+HIDDEN = generate(405, 1, ("phone",))
+HIDE = (
+    "create function hide() returns trigger language plpgsql as 'begin return null; end'",
+    "create trigger hide before insert on ledger_pending for each row when (new.kind = 'snapshot') execute function hide()",
+)
+
+
+def command(network: Running, member: str, *words: object) -> dict:
+    config = ["--config", str(network.members[member].config_file)]
+    result = CliRunner().invoke(app, [*map(str, words), "--json", *config])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_what_an_owner_left_out_of_its_log_is_gathered_from_who_was_given_it(network: Running, tmp_path: Path) -> None:
+    """The shop's database takes a snapshot that never comes to its log; the bank looks into it, and names it."""
+    for statement in HIDE:
+        network.rows("shop", statement)
+    network.publish("shop", "fraud", HIDDEN)
+    until(lambda: network.check("bank", *HIDDEN)["verdict"] == "hit", "the bank to have the new list")
+    network.rows("shop", "drop trigger hide on ledger_pending")
+    receipts = [row["id"] for row in network.rows("bank", "select id from receipts where side = 'querier'")]
+    until(
+        lambda: network.rows(
+            "bank",
+            "select from ledger_checkpoints where final_at is not null and size >"
+            " all(select index from ledger_entries where source = any($1)) and $2 ="
+            " (select count(*) from ledger_entries where source = any($1))",
+            receipts,
+            len(receipts),
+        ),
+        "what was asked to be final",
+    )
+    logged = {row["digest"] for row in network.rows("shop", "select source as digest from ledger_entries")}
+    held = {
+        row["digest"]
+        for row in network.rows("bank", "select digest from held_snapshots where list_name = 'shop/fraud'")
+    }
+    [hidden] = held - logged
+    out, name = tmp_path / "case", f"{hidden.hex()}.cbor"
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    period = ("--from", (end - timedelta(days=1)).isoformat(), "--to", end.isoformat())
+    told = command(
+        network, "regulator", "audit", "replay", *period, "--out", out, "--member", "bank", "--member", "shop"
+    )
+    figures = {figure["name"]: figure["value"] for figure in told["figures"]}
+    assert figures["Snapshots on no owner's log, shown by members"] == "1 of 1"
+    assert [path.name for path in (out / "held").iterdir()] == [name]
+    assert (out / "held").stat().st_mode & 0o077 == 0
+    # Within the grace it may still come: nobody is convicted, and nothing is left to be counted.
+    reconciled = command(network, "regulator", "audit", "reconcile", "--out", out)
+    assert "unknown_snapshot" not in {one["kind"] for one in reconciled["observations"]}
+    assert not reconciled["findings"]
+    # And so does what the bank exports, without anybody's peer.
+    for member in ("bank", "shop"):
+        export = command(network, member, "ledger", "export", "--statements", *period, "--out", tmp_path / member)
+        assert export["held"] == len(list((tmp_path / member / "held").glob("*")))
+    assert (tmp_path / "bank" / "held" / name).is_file()
+    folders = ("--offline", tmp_path / "bank", tmp_path / "shop", "--network", out / "registry")
+    command(network, "regulator", "audit", "replay", *period, "--out", tmp_path / "again", *folders)
+    assert (tmp_path / "again" / "held" / name).read_bytes() == (out / "held" / name).read_bytes()
+
+
 def test_a_right_that_is_taken_away_ends_what_was_admitted(network: Running, tmp_path: Path) -> None:
     wish = wanted()
     [found] = collect(network, tmp_path, wish, "shop")

@@ -143,6 +143,19 @@ select n.querier, n.owner, n.list, n.digest, n.exchange, x.asked_at from named_s
 join exchange x on x.id = n.exchange
 where not exists (select 1 from snapshot s where s.owner = n.owner and s.digest = n.digest and s.member = n.owner)
 
+-- Owners and queriers by turns, so that none crowds the others out. Needs no index of `prepare`.
+-- name: unlogged_snapshots
+with unlogged as (
+    select owner, digest from named_snapshot where owner in (select member from log)
+    except
+    select owner, digest from snapshot where member = owner
+), named as (
+    select owner, digest, min(querier) as querier, group_concat(distinct querier) as queriers
+    from named_snapshot join unlogged using (owner, digest) group by owner, digest
+)
+select owner, digest, queriers from named
+order by row_number() over (partition by owner, querier order by digest), owner, querier
+
 -- name: snapshots_of_a_version
 select * from snapshot where list = ?1 and epoch = ?2 and version between ?3 - 1 and ?3 + 1
 
