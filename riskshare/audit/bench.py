@@ -79,6 +79,7 @@ class Bench:
     """What the rules judge by: the facts, the registry, how far each log can be held against its member, the grace.
 
     `show` gives a snapshot that stands on no ledger and that somebody can show, by its digest; None: nobody can.
+    `statement` gives what an entry of a member's log stands for; None: it is not shown.
     """
 
     facts: Facts
@@ -86,6 +87,7 @@ class Bench:
     standings: Mapping[str, Standing]
     grace: int
     show: Callable[[bytes], SnapshotStatement | None]
+    statement: Callable[[str, int], bytes | None]
 
     def settled(self, member: str, at: int) -> bool:
         """Whether what is absent in a member's log should be there."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from riskshare.audit import fact, rules, settled
 from riskshare.audit.bench import Bench, Charge, Draft, Outcome, Rule, Tally
+from riskshare.audit.contradicted import wrong_settlement
 from riskshare.audit.fact import BROKEN, Exchange, SnapshotNamed
 from riskshare.audit.versions import CLOCKS
 from riskshare.errors import RegistryError
@@ -372,6 +373,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "unknown_epoch": Rule("each epoch named is on its owner's ledger, and in its term", unknown_epoch),
     "doubled": Rule("no two statements for one epoch or snapshot version are on ledgers", doubled),
     "hidden_snapshot": Rule("each snapshot named is on its owner's ledger", hidden_snapshot),
+    "wrong_settlement": Rule("each settlement is what the receipts in the logs give", wrong_settlement),
     "counted": Rule("asks without an answer, and receipts that were adopted, are counted", counted),
 }
 """Every rule, by its name, in the order in which the report tells them."""

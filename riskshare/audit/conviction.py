@@ -12,9 +12,10 @@
 | `unknown_epoch` | the answer is out of its epoch's term; or the owner's log reaches beyond it, without that epoch |
 | `hidden_snapshot` | the accused signed the snapshot, and its log reaches beyond that |
 | `answered_suspended` | the owner knew a version that suspends the querier, before it answered |
+| `wrong_settlement` | the accused signed the settlement; receipts of its period are more, fewer or others |
 
-`missing`, `hidden_snapshot` and the second form of `unknown_epoch` rest on an absence: `Conviction.replay` names the
-log to replay.
+`missing`, `hidden_snapshot`, the second form of `unknown_epoch` and `wrong_settlement` rest on an absence, or on the
+order of a log: `Conviction.replay` names the log to replay.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from riskshare.audit.judging import (
     signer_of,
 )
 from riskshare.audit.keyring import make_keyring
+from riskshare.audit.settlement_evidence import contradiction
 from riskshare.audit.statements import Refused, Shown, read_statement
 from riskshare.audit.versions import Versions
 from riskshare.encoding import format_time, sha256
@@ -415,6 +417,11 @@ def _known_version(court: Court, until: int) -> int:
     return version if rules.knew_by(at) <= until else 0
 
 
+def _wrong_settlement(court: Court) -> Conviction:
+    settlement, later = court.entry(0, court.accused), court.entry(1, court.accused)
+    return court.convict(*contradiction(settlement, later, court.loose(), court.file.grace, court.versions))
+
+
 _RULES: Final[Mapping[str, Callable[[Court], Conviction]]] = {
     "missing": _missing,
     "unsigned": _unsigned,
@@ -426,6 +433,7 @@ _RULES: Final[Mapping[str, Callable[[Court], Conviction]]] = {
     "unknown_epoch": _unknown_epoch,
     "hidden_snapshot": _hidden_snapshot,
     "answered_suspended": _answered_suspended,
+    "wrong_settlement": _wrong_settlement,
 }
 
 REFUSALS: Final = (EncodingError, TrustError, RegistryError)

@@ -71,7 +71,7 @@ class Drafter:
             charge.kind,
             charge.accused,
             self._network,
-            self._grace if absent else 0,
+            self._grace if absent or charge.kind == "wrong_settlement" else 0,
             checkpoints=tuple(self._folders.note(member, early=early) for member, early in logs),
             entries=tuple(entries),
             receipts=tuple(self._loose(charge)),

@@ -117,7 +117,7 @@ class Reconciler:
         # 1.
         gaps = {member for (member,) in self._facts.rows("incomplete")}
         standings = {member: self._standing(log, whole=member not in gaps) for member, log in logs.items()}
-        bench = Bench(self._facts, self._versions, standings, self._grace, self._show)
+        bench = Bench(self._facts, self._versions, standings, self._grace, self._show, self._statement)
         tallies: Counter[tuple[str, str]] = Counter()
         findings: list[Finding] = []
         steps: list[Step] = []
@@ -169,6 +169,11 @@ class Reconciler:
         except REFUSALS:
             return None
         return value if statement.digest == digest else None
+
+    def _statement(self, member: str, index: int) -> bytes | None:
+        """What an entry stands for, as its member's folder shows it."""
+        row = self._folders.row(member, index)
+        return None if row is None else row.statement
 
     # -- 2 and 3 ---------------------------------------------------------------------
 
@@ -259,6 +264,7 @@ class Reconciler:
             "answered_late": answered,
             "sequenced_late": logged,
             "unknown_snapshot": named,
+            "undisclosed": Counter(dict(self._facts.rows("settlement_counts"))),
         }
 
     def _series(self, logs: Iterable[LogRow]) -> Iterator[Series]:

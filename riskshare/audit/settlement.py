@@ -317,7 +317,7 @@ class Tally:
         self._counts: dict[int, list[int]] = {}
         self._days: dict[str, int] = {}
         self._quotas: dict[str, int] = {}
-        self._root = _Root()
+        self._root = Root()
         self._last = b""
 
     def add(self, receipt: bytes, count: int, registry: int, answered_at: str) -> None:
@@ -368,7 +368,7 @@ class Tally:
         return version
 
 
-class _Root:
+class Root:
     """The Merkle root (RFC 6962 2.1) of leaves that come one by one: only the roots of complete subtrees are kept."""
 
     def __init__(self) -> None:
@@ -376,6 +376,7 @@ class _Root:
         self._stack: list[bytes] = []
 
     def add(self, leaf: bytes) -> None:
+        """Add a leaf behind the others."""
         node, rest = leaf_hash(leaf), self._count
         while rest & 1:  # as many complete subtrees of growing height end here as the count has ones at its end
             node = node_hash(self._stack.pop(), node)
@@ -384,6 +385,7 @@ class _Root:
         self._count += 1
 
     def value(self) -> bytes:
+        """The root of all that was added, 32 bytes."""
         if not self._stack:
             return EMPTY_ROOT
         node = self._stack[-1]

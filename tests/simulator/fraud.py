@@ -29,6 +29,7 @@ from riskshare.store.case import FILE_NAME, Case
 from riskshare.store.case_folders import CaseFolders
 from riskshare.store.crosscheck import CrossCheck
 from riskshare.store.evidence_folder import EvidenceFolder
+from tests.simulator.agreed import log_settlement, receipts_of, settle
 from tests.simulator.casefolder import START, CaseNetwork
 
 GRACE = 24 * HOUR
@@ -301,6 +302,36 @@ def answers_one_that_is_suspended(stage: Stage) -> None:
     case.network.issue([replace(case.network.registry.members["bank"], standing="good")], now=case.now)
 
 
+def settles_for_less(stage: Stage) -> None:
+    """Both leave out of a settlement what both have logged, days after: the network's fee is by what is settled."""
+    case, closed = stage.case, stage.case.now
+    known = receipts_of(case, "bank")
+    stage.days(2)
+    log_settlement(case, settle(case, ("bank", "jd"), START, closed, _without_one(known)))
+
+
+def _without_one(receipts: list[Receipt]) -> list[Receipt]:
+    left_out = next(one for one in receipts if Ask.from_json(one.ask).owner == "jd")
+    return [one for one in receipts if one != left_out]
+
+
+def settles_for_more(stage: Stage) -> None:
+    """Both count an exchange that neither has logged."""
+    case = stage.case
+    invented = case.exchange("bank", "jd", logged=[])
+    case.step(hours=3)
+    log_settlement(case, settle(case, ("bank", "jd"), START, case.now, [*receipts_of(case, "bank"), invented]))
+
+
+def settles_for_others(stage: Stage) -> None:
+    """As many as there are, and not those."""
+    case = stage.case
+    invented = case.exchange("bank", "jd", logged=[])
+    case.step(hours=3)
+    known = _without_one(receipts_of(case, "bank"))
+    log_settlement(case, settle(case, ("bank", "jd"), START, case.now, [*known, invented]))
+
+
 @dataclass(frozen=True)
 class Fraud:
     """A dishonest act, done among honest days; who is convicted of what, and by which rules alone it is found.
@@ -345,6 +376,9 @@ FRAUDS = (
     _fraud(doubles_a_snapshot, [("doubled_snapshot", "jd")], "doubled"),
     _fraud(shows_another_list, [("doubled_snapshot", "jd"), ("hidden_snapshot", "jd")], "hidden_snapshot"),
     _fraud(hides_a_list, [("hidden_snapshot", "jd")], "hidden_snapshot"),
+    _fraud(settles_for_less, [("wrong_settlement", "bank"), ("wrong_settlement", "jd")], "wrong_settlement"),
+    _fraud(settles_for_more, [("wrong_settlement", "bank"), ("wrong_settlement", "jd")], "wrong_settlement"),
+    _fraud(settles_for_others, [("wrong_settlement", "bank"), ("wrong_settlement", "jd")], "wrong_settlement"),
     _fraud(answers_one_that_is_suspended, [("answered_suspended", "jd")], "answered_suspended"),
 )  # fmt: skip
 

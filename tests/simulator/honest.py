@@ -12,10 +12,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import combinations
 
 from riskshare.ledger.receipt import Receipt
-from riskshare.query.message import Ask
+from riskshare.query.message import Answer, Ask
 from riskshare.statement import Statement
+from tests.simulator.agreed import settle
 from tests.simulator.casefolder import CaseNetwork
 
 MEMBERS = ("bank", "card", "jd", "post", "telco")
@@ -73,6 +75,8 @@ class HonestNetwork:
         }
         self.cut: dict[frozenset[str], datetime] = {}
         self.epochs = {owner: [self.case.epochs[owner, "default"]] for owner in self.case.names}
+        self.settled: dict[tuple[str, str], datetime] = {}
+        """Until when each pair has settled."""
 
     def play(self) -> CaseNetwork:
         """All days; at the end everybody is what he is then: down, cut off, in the midst of making up."""
@@ -85,6 +89,7 @@ class HonestNetwork:
                 if self.random.random() < 0.4:
                     self._exchange(self.peers[querier], self.peers[owner])
             self._recover()
+            self._settle()
             self._sequence()
         return self.case
 
@@ -286,6 +291,31 @@ class HonestNetwork:
                 if statement.digest not in querier.unanswered:
                     self._keep(querier, receipt, statement, adopted=True)
         querier.searches.discard(owner.name)
+
+    def _settle(self) -> None:
+        """Pairs that hold the same receipts of some hours sign it; the second one keeps it, if it hears of it."""
+        for one, other in combinations(self.case.names, 2):
+            first, second = self.peers[one], self.peers[other]
+            if self._reaches(one, other) and self.random.random() < 0.1:
+                opened = self.settled.get((one, other), self.case.start)
+                closed = min(self._clock(first), self._clock(second)) - timedelta(minutes=self.random.choice((2, 300)))
+                if closed > opened and self._held(first, second, opened, closed) == self._held(
+                    second, first, opened, closed
+                ):
+                    self.settled[one, other] = closed
+                    self._sign_settlement(first, second, opened, closed)
+
+    def _sign_settlement(self, first: Peer, second: Peer, opened: datetime, closed: datetime) -> None:
+        receipts = self._held(first, second, opened, closed)
+        made = settle(self.case, (first.name, second.name), opened, closed, receipts)
+        for peer in (first, second) if self.random.random() < 0.9 else (first,):
+            peer.pending.append(Kept("settlement", made.json, made.first + made.second))
+
+    def _held(self, peer: Peer, other: Peer, opened: datetime, closed: datetime) -> set[Receipt]:
+        """What a member holds of a period with another one, on both sides."""
+        as_owner = [one for one in peer.receipts.values() if Ask.from_json(one.ask).querier == other.name]
+        as_querier = [one for digest, one in other.receipts.items() if digest in peer.known]
+        return {one for one in (*as_owner, *as_querier) if opened <= Answer.from_json(one.answer).answered_at < closed}
 
     # -- the logs --------------------------------------------------------------------
 

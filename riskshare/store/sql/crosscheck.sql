@@ -244,3 +244,32 @@ select coalesce(sum(logs = 2), 0) from (
 
 -- name: last_minute
 select coalesce(max(bucket), 0) from activity where member = ?1 and bucket <= ?2
+
+-- name: settlements
+select s.*, o.idx from settlement s
+left join settlement o on o.digest = s.digest and o.member <> s.member
+where s.member in (s.first, s.second)
+group by s.member, s.digest
+order by s.opened, s.first, s.second, s.member
+
+-- name: settlement_counts
+select name, count(distinct digest) from (
+    select first as name, digest from settlement union all select second, digest from settlement
+)
+group by name
+
+-- What one log has of a period and direction; with a bound, what stands below it there, and below another in another log.
+-- name: receipts_of_a_period
+select x.id, x.count, x.answered_at from exchange x indexed by exchange_by_pair
+where x.owner = ?1 and x.querier = ?2 and x.answered_at >= ?3 and x.answered_at < ?4 and x.faults & ?5 = 0
+    and exists (
+        select 1 from receipt indexed by receipt_by_id where receipt.id = x.id and receipt.member = ?6 and idx < ?7
+    )
+    and exists (
+        select 1 from receipt indexed by receipt_by_id where receipt.id = x.id and receipt.member = ?8 and idx < ?9
+    )
+order by x.id
+
+-- name: times_between
+select idx, answered_at from receipt join exchange using (id) where member = ?1 and idx >= ?2 and idx < ?3
+union all select idx, answered_at from check_ where member = ?1 and idx >= ?2 and idx < ?3
