@@ -36,13 +36,13 @@ def test_trouble_is_observed(tmp_path):
         trial = reconcile(HonestNetwork(seed, trouble=3).play(), tmp_path / f"case-{seed}")
         assert trial.convicted == set()
         kinds |= {one.kind for one in trial.found.observations}
-    assert {"late", "unanswered", "adopted", "answered_late"} <= kinds
+    assert {"late", "unanswered", "adopted", "answered_late", "undisclosed"} <= kinds
 
 
 @pytest.mark.parametrize("seed", [2011])
 def test_without_the_rule_of_contact_an_honest_querier_would_be_convicted(seed, tmp_path, monkeypatch):
     """It crashed, and could not ask the owner again for days: what it does not log then, it does not know."""
-    case = HonestNetwork(seed, trouble=random.Random(seed).choice([1, 3]), days=9).play()
+    case = HonestNetwork(seed, trouble=random.Random(seed).choice([1, 3]), days=9, settles=False).play()
     assert reconcile(case, tmp_path / "as it is").convicted == set()
     monkeypatch.setattr(charges._Contacts, "_contact", lambda *_: ((), ()))
     monkeypatch.setattr(conviction, "_require_contact", lambda *_: None)

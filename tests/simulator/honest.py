@@ -63,8 +63,9 @@ class Peer:
 class HonestNetwork:
     """Plays days of it; `seed` decides everything."""
 
-    def __init__(self, seed: int, *, days: float = 6.0, trouble: float = 1.0) -> None:
+    def __init__(self, seed: int, *, days: float = 6.0, trouble: float = 1.0, settles: bool = True) -> None:
         self.random = random.Random(seed)
+        self.settles = settles
         self.case = CaseNetwork(MEMBERS)
         self.end = self.case.now + timedelta(days=days)
         self.trouble = trouble
@@ -89,7 +90,8 @@ class HonestNetwork:
                 if self.random.random() < 0.4:
                     self._exchange(self.peers[querier], self.peers[owner])
             self._recover()
-            self._settle()
+            if self.settles:
+                self._settle()
             self._sequence()
         return self.case
 
