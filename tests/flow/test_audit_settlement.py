@@ -1,15 +1,19 @@
 """Settlements in the logs: what receipts contradict convicts, and what came late, or is not shown, never does."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from riskshare.audit.contradicted import Sums, contradicts, sums_of
+from riskshare.audit.conviction import REFUSALS, convicts
+from riskshare.audit.evidence import read_evidence
+from riskshare.audit.rules import HOUR
 from riskshare.audit.settlement import Direction, Line, Root
 from riskshare.ledger.merkle import EMPTY_ROOT
 from tests.simulator.agreed import log_settlement, receipts_of, settle
 from tests.simulator.casefolder import START
-from tests.simulator.fraud import Stage, reconcile
+from tests.simulator.fraud import FRAUDS, Stage, play, reconcile
 
 PAIR = ("bank", "jd")
 
@@ -104,6 +108,42 @@ def test_of_a_log_that_is_not_in_the_case_nothing_is_said(stage, tmp_path):
     trial = reconcile(stage.case, tmp_path, members=("bank", "card"))
     assert trial.convicted == set()
     assert not trial.count("undisclosed", "jd")
+
+
+# -- the evidence ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def convicting(tmp_path_factory):
+    """The evidence against the bank, of a settlement that leaves out a receipt."""
+    stage = play(next(crime for crime in FRAUDS if crime.act.__name__ == "settles_for_less"))
+    trial = reconcile(stage.case, tmp_path_factory.mktemp("case"))
+    finding = next(one for one in trial.found.findings if one.accused == "bank")
+    data = (trial.out / finding.evidence[0].path).read_bytes()
+    assert convicts(data, trial.versions, stage.case.now).replay.endswith("are 24 hours older.")
+    return trial.versions, stage.case.now, read_evidence(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: {"accused": "jd"},
+        lambda file: {"entries": file.entries[:1]},
+        lambda file: {"entries": file.entries[::-1]},
+        lambda file: {"entries": (replace(file.entries[0], signature=bytes(128)), file.entries[1])},
+        lambda file: {"entries": (replace(file.entries[0], signature=b""), file.entries[1])},
+        lambda file: {"receipts": file.receipts[2:]},
+        lambda _: {"receipts": ()},
+        lambda file: {"receipts": (*file.receipts[2:], file.receipts[2])},
+        lambda file: {"receipts": (*file.receipts[2:], b"none")},
+        lambda _: {"grace": 100 * 24 * HOUR},
+    ],
+    ids=["accused", "no place", "order", "forged", "unsigned", "fewer", "none", "twice", "no receipt", "grace"],
+)
+def test_evidence_that_does_not_hold_convicts_nobody(convicting, change):
+    versions, now, file = convicting
+    with pytest.raises(REFUSALS):
+        convicts(replace(file, **change(file)).to_bytes(), versions, now)
 
 
 # -- the comparison ----------------------------------------------------------------------------------------
