@@ -71,7 +71,14 @@ class Tally:
     count: int = 1
 
 
-Outcome = Charge | Tally
+@dataclass(frozen=True, slots=True)
+class Unheld:
+    """One exchange that cannot be held against this member's log: it is not in the case, or not shown as a whole."""
+
+    member: str
+
+
+Outcome = Charge | Tally | Unheld
 
 
 @dataclass(frozen=True)

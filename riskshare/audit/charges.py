@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Final
 
 from riskshare.audit import fact, rules, settled
-from riskshare.audit.bench import Bench, Charge, Draft, Outcome, Rule, Tally
+from riskshare.audit.bench import Bench, Charge, Draft, Outcome, Rule, Tally, Unheld
 from riskshare.audit.contradicted import wrong_settlement
 from riskshare.audit.fact import BROKEN, Exchange, SnapshotNamed
 from riskshare.audit.versions import CLOCKS
@@ -37,8 +37,13 @@ def missing(bench: Bench) -> Iterator[Outcome]:
             (exchange.querier, exchange.owner, at_querier),
             (exchange.owner, exchange.querier, at_owner),
         ):
+            if logged:
+                continue
             standing = bench.standings.get(member)
-            if logged or standing is None or standing.reached is None or not standing.shows(exchange.answered_at):
+            if standing is None or not standing.whole:
+                yield Unheld(member)
+                continue
+            if not standing.shows(exchange.answered_at):
                 continue
             if any(bench.facts.rows("knows_the_ask", exchange.ask, member)):
                 continue  # it logged another answer, which is `altered`; or that it got none, which is counted

@@ -73,10 +73,18 @@ def open_report(found: Opened, about: About, digest: Digest) -> Report:
         steps=_steps(found, about),
         findings=tuple(_findings(found, digest)),
         observations=tuple(one for one in observations if one.count),
-        tables=(*_chances(about), _table(found)),
-        limits=(*LIMITS, *(sentences(sample.population, len(sample.checks)) if about.seed else ())),
+        tables=(*_chances(about, _sound(found)), _table(found)),
+        limits=(*LIMITS, *(sentences(sample.population, len(sample.checks), _sound(found)) if about.seed else ())),
         again=about.again,
     )
+
+
+def _sound(found: Opened) -> int:
+    """How many checks would have shown that they are wrong: all but those of which something could not be verified.
+
+    A gap of no step is one of the member's own lists, of which the limits speak.
+    """
+    return sum(one.found is not None and not any(step for step, _ in one.gaps) for one in found.checks)
 
 
 def _figures(found: Opened, about: About) -> Iterator[Figure]:
@@ -145,13 +153,13 @@ def _finding(fault: Fault, digest: Digest, paths: Sequence[str], check: OpenedCh
     return Finding(fault.kind, fault.accused, fault.sentence, at, about, tuple(evidence))
 
 
-def _chances(about: About) -> tuple[Table, ...]:
+def _chances(about: About, sound: int) -> tuple[Table, ...]:
     if not about.seed:
         return ()
     drawn = about.drawn
     rows = tuple(
         (words, f"{bad:,}", percent(probability), f"{least:,}")
-        for words, bad, probability, least in chances(drawn.population, len(drawn.checks))
+        for words, bad, probability, least in chances(drawn.population, sound)
     )
     columns = ("If recorded wrongly", "Checks", "This sample finds one", f"Needed for {percent(float(SURE))}")
     return (Table("What this sample would have found", columns, rows),)

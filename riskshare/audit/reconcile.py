@@ -17,7 +17,7 @@ from itertools import takewhile
 from typing import Final, Protocol
 
 from riskshare.audit import rules, settled
-from riskshare.audit.bench import Bench, Charge, Facts, Rule
+from riskshare.audit.bench import Bench, Charge, Facts, Rule, Unheld
 from riskshare.audit.charges import RULES
 from riskshare.audit.conviction import REFUSALS, convicts
 from riskshare.audit.drafting import Drafter, Folders
@@ -122,21 +122,24 @@ class Reconciler:
         findings: list[Finding] = []
         steps: list[Step] = []
         exchanges = sum(count for _, count in self._facts.rows("asked_counts"))
+        one_sided = 0
         for done, rule in enumerate(self._rules.values()):
             if progress:
                 progress(done, len(self._rules), rule.title)
             # 2 and 3.
-            groups = self._apply(rule, bench, tallies)
+            unheld: Counter[str] = Counter()
+            groups = self._apply(rule, bench, tallies, unheld)
             found = [self._finding(key, group) for key, group in groups.items() if group.proofs]
             findings += found
-            steps.append(self._step(done + 1, rule, groups, exchanges))
+            steps.append(self._step(done + 1, rule, groups, exchanges, unheld))
+            one_sided += unheld.total()
         # 4.
         return Reconciled(
             tuple(findings),
             tuple(self._observations(tallies, logs)),
             tuple(steps),
             tuple(self._series(logs.values())),
-            tuple(self._figures(findings, tallies)),
+            tuple(self._figures(findings, tallies, one_sided)),
             tuple(logs.values()),
             tuple(self._limits(standings.values())),
         )
@@ -155,7 +158,7 @@ class Reconciler:
         quiet = silences(takewhile(lambda minute: minute <= seen, self._facts.minutes(log.member)), self._grace)
         last = next(self._facts.rows("last_minute", log.member, seen))[0]
         anchor = max((entry for entry in entries if entry[0] <= seen + CLOCKS), default=(0, -1))[1]
-        return Standing(log, reach(tail) if whole else None, max([last, *tail]), quiet, anchor)
+        return Standing(log, reach(tail) if whole else None, max([last, *tail]), quiet, anchor, whole)
 
     def _show(self, digest: bytes) -> SnapshotStatement | None:
         """A snapshot that somebody showed: believed only with a signature of its owner's."""
@@ -177,9 +180,14 @@ class Reconciler:
 
     # -- 2 and 3 ---------------------------------------------------------------------
 
-    def _apply(self, rule: Rule, bench: Bench, tallies: Counter[tuple[str, str]]) -> dict[tuple[str, str, str], _Group]:
+    def _apply(
+        self, rule: Rule, bench: Bench, tallies: Counter[tuple[str, str]], unheld: Counter[str]
+    ) -> dict[tuple[str, str, str], _Group]:
         groups: dict[tuple[str, str, str], _Group] = {}
         for outcome in rule.find(bench):
+            if isinstance(outcome, Unheld):
+                unheld[outcome.member] += 1
+                continue
             if not isinstance(outcome, Charge):
                 tallies[outcome.kind, outcome.member] += outcome.count
                 continue
@@ -217,13 +225,22 @@ class Reconciler:
         return Finding(kind, accused, sentence, at, about, tuple(group.proofs))
 
     @staticmethod
-    def _step(number: int, rule: Rule, groups: Mapping[tuple[str, str, str], _Group], exchanges: int) -> Step:
+    def _step(
+        number: int,
+        rule: Rule,
+        groups: Mapping[tuple[str, str, str], _Group],
+        exchanges: int,
+        unheld: Counter[str],
+    ) -> Step:
         found = sum(group.count for group in groups.values() if group.proofs)
         unproven = [(key, group) for key, group in groups.items() if not group.proofs]
         sentence = f"{found:,} cases convict somebody." if found else ""
         for (_, accused, _), group in unproven:
             sentence += f" {group.count:,} against {accused} could not be proven: {group.refusal}"
-        outcome = "fails" if found else "skipped" if unproven else "holds"
+        if unheld:
+            logs = ", ".join(f"the log of {member} ({count:,})" for member, count in sorted(unheld.items()))
+            sentence += f" {unheld.total():,} were verified from one side alone. Not here, or not as a whole: {logs}."
+        outcome = "fails" if found else "skipped" if unproven or unheld else "holds"
         return Step(f"{number}", rule.title, outcome, exchanges, sentence.strip())  # type: ignore[arg-type]
 
     # -- 4 ---------------------------------------------------------------------------
@@ -292,12 +309,15 @@ class Reconciler:
             lines = tuple((log.member, tuple(values[log.member, name])) for log in shown)
             yield Series(title, f"{name} {each}", times, lines)
 
-    def _figures(self, findings: Iterable[Finding], tallies: Mapping[tuple[str, str], int]) -> Iterator[Figure]:
+    def _figures(
+        self, findings: Iterable[Finding], tallies: Mapping[tuple[str, str], int], one_sided: int
+    ) -> Iterator[Figure]:
         exchanges = sum(count for _, count in self._facts.rows("asked_counts"))
         late = sum(count for (kind, _), count in tallies.items() if kind == "late")
         yield Figure("Exchanges reconciled", f"{exchanges:,}")
         yield Figure("In both logs", f"{next(iter(self._facts.rows('two_sided')))[0]:,}")
         yield Figure("Late in one log", f"{late:,}")
+        yield Figure("Verified from one side alone", f"{one_sided:,}")
         yield Figure("Parties convicted", f"{len({finding.accused for finding in findings}):,}")
 
     def _limits(self, standings: Iterable[Standing]) -> Iterator[str]:

@@ -123,14 +123,21 @@ def chances(population: int, size: int) -> tuple[tuple[str, int, float, int], ..
     )
 
 
-def sentences(population: int, size: int) -> tuple[str, ...]:
-    """What a report says of a sample: how likely it is to have found what is hidden."""
-    return tuple(
-        f"If {words} of the {population:,} checks ({bad:,}) had been recorded wrongly, this sample of {size:,} would"
+def sentences(population: int, size: int, sound: int) -> tuple[str, ...]:
+    """What a report says of a sample: how likely it is to have found what is hidden.
+
+    Of `size` checks `sound` could be verified: only those find anything.
+    """
+    sample = f"this sample of {size:,}" if sound == size else f"the {sound:,} of this sample that could be verified"
+    found = tuple(
+        f"If {words} of the {population:,} checks ({bad:,}) had been recorded wrongly, {sample} would"
         f" hold at least one of them with a probability of {percent(found)}; {least:,} are needed for"
         f" {percent(float(SURE))}."
-        for words, bad, found, least in chances(population, size)
+        for words, bad, found, least in chances(population, sound)
     )
+    if sound == size:
+        return found
+    return (*found, f"{size - sound:,} checks of the sample could not be verified as a whole: they may hide anything.")
 
 
 def percent(probability: float) -> str:

@@ -56,7 +56,7 @@ class Standing:
     """How far a log can be held against its member.
 
     `reached` is its `reach`, None if nothing is shown; `last` its latest own time; `quiet` its `silences`; `anchor` the
-    index of an entry that shows how far it reaches.
+    index of an entry that shows how far it reaches; `whole` whether the log holds and shows all its entries.
     """
 
     log: LogRow
@@ -64,6 +64,7 @@ class Standing:
     last: int
     quiet: tuple[tuple[int, int], ...]
     anchor: int = -1
+    whole: bool = True
 
     def shows(self, at: int) -> bool:
         """Whether what was exchanged at a time stands in the part that is shown, if it stands in the log."""

@@ -185,7 +185,8 @@ def _step(number: int, outcome: Outcome) -> Step:
             " named below. Nothing was signed by both.",
         )
     code = f" ({found.remote_code})" if isinstance(found, PeerRefused) else ""
-    return Step(place, f"settle with {outcome.member}", "skipped", 0, f"{found.message}{code} Settle again later.")
+    again = "" if found.code == "settlement_overlap" else " Settle again later."
+    return Step(place, f"settle with {outcome.member}", "skipped", 0, f"{found.message}{code}{again}")
 
 
 def _amounts(agreed: Sequence[Proposal]) -> Table:

@@ -41,6 +41,7 @@ REGISTRY: Final = "registry"
 LIMIT: Final = "A replay looks at each log by itself; riskshare audit reconcile holds the logs against each other."
 POINTS: Final = 240
 """Most points of a chart."""
+OPEN: Final = "The period had not ended when this report was made: what is logged after that is not in it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def _report(
         observations=replayed.observations,
         series=series,
         tables=(_table(members),),
-        limits=(LIMIT,),
+        limits=(LIMIT, *([OPEN] if wish.closed > now else ())),
         again=(_again(wish),),
         checkpoints=tuple((log.member, log.size, log.root) for log in logs),
     )

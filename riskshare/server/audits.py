@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import defaultdict
 from time import monotonic
 from typing import Final, Protocol, final
 
@@ -64,6 +65,8 @@ class _Audits:
         self._gate = gate
         self._allowance = Allowance(ALLOWED)
         self._reading = asyncio.Semaphore(PAGES_AT_ONCE)
+        # One of each reader's at a time, so that whoever asks for many keeps nobody else waiting.
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def _reader(self, request: web.Request) -> str:
         name = self._gate.member(request).name
@@ -83,17 +86,17 @@ class _Audits:
     async def statements(self, request: web.Request) -> web.Response:
         reader = self._reader(request)
         first, size = _number(request, "first"), _number(request, "size")
-        async with self._reading:
+        async with self._turns[reader], self._reading:
             return _answer(await self._auditing.statements(_digest(request), reader, first, size))
 
     async def opened(self, request: web.Request) -> web.Response:
         reader, first = self._reader(request), _number(request, "first")
-        async with self._reading:
+        async with self._turns[reader], self._reading:
             return _answer(await self._auditing.opened(_digest(request), reader, first))
 
     async def proofs(self, request: web.Request) -> web.Response:
         reader, first = self._reader(request), _number(request, "first")
-        async with self._reading:
+        async with self._turns[reader], self._reading:
             return _answer(await self._auditing.proofs(_digest(request), reader, first))
 
 

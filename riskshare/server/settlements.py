@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import defaultdict
 from datetime import datetime
 from time import monotonic
 from typing import Final, Protocol, final
@@ -50,13 +51,15 @@ class _Settlements:
         self._gate = gate
         self._allowance = Allowance(ALLOWED)
         self._reading = asyncio.Semaphore(AT_ONCE)
+        # One of each reader's at a time, so that whoever asks for many keeps nobody else waiting.
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def propose(self, request: web.Request) -> web.Response:
         proposer = self._member(request)
         if request.headers.get("Content-Type") != CBOR:
             raise InputError(f"A settlement travels as {CBOR}.", code="unsupported_media_type")
         body = await request.read()
-        async with self._reading:
+        async with self._turns[proposer], self._reading:
             return web.Response(body=await self._settling.answer(body, proposer), headers=_HEADERS)
 
     async def receipts(self, request: web.Request) -> web.Response:
@@ -68,7 +71,7 @@ class _Settlements:
             raise InputError("The queries from and to are times such as 2026-01-31T23:59:59.000Z.") from error
         if _ID.fullmatch(after) is None:
             raise InputError("The query after is the id of a receipt, 64 hex digits.")
-        async with self._reading:
+        async with self._turns[reader], self._reading:
             page = await self._settling.page(
                 reader, request.query.get("owner", ""), opened, closed, bytes.fromhex(after)
             )

@@ -58,7 +58,10 @@ def verify_evidence(data: bytes, registry: Registry, received: datetime) -> Conv
 
     """
     if len(data) > MAX_BYTES or not is_evidence(data):
-        raise EncodingError("This is not the file of a fraud proof.")
+        raise EncodingError(
+            "This is neither an evidence file of reconcile nor a fraud proof. What replay or open put into evidence is"
+            " verified with the folder of the case: replay it, or open it again offline."
+        )
     if not data.startswith(b"{"):
         return _verify_histories(data, registry, received)
 

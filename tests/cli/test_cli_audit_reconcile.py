@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from riskshare.peer.replaying import Wish, replay_case
 from riskshare.store.case import FILE_NAME, Case
-from tests.simulator.fraud import FRAUDS, Stage, play, replay
+from tests.simulator.casefolder import START
+from tests.simulator.fraud import FRAUDS, Stage, Unwatched, play, replay
 
 BY_NAME = {crime.act.__name__: crime for crime in FRAUDS}
 
@@ -127,4 +129,24 @@ def test_a_log_that_is_not_in_the_case_is_not_held_against_its_member(answer, tm
     out, stage = tmp_path / "case", play(BY_NAME["drops_a_receipt_as_querier"])
     replay(stage.case, out, members=("card", "jd", "telco"))
     code, [told] = answer("audit", "reconcile", "--out", out)
-    assert (code, told["findings"]) == (0, [])
+    assert (code, told["findings"], told["complete"]) == (3, [], False)
+    [skipped] = [step for step in told["steps"] if step["outcome"] != "holds"]
+    assert skipped["name"] == "each exchange stands in the logs of both sides"
+    assert "verified from one side alone" in skipped["sentence"]
+    assert "the log of bank" in skipped["sentence"]
+
+
+def test_a_log_that_shows_no_statements_leaves_its_exchanges_to_one_side(answer, tmp_path):
+    out, stage = tmp_path / "case", Stage.honest()
+    stage.days(2)
+    stage.case.write(out, START, stage.case.now)
+    for page in (out / "members" / "jd" / "statements").iterdir():
+        page.unlink()
+    names, versions = tuple(stage.case.names), tuple(stage.case.network.history)
+    wish = Wish(out, START, stage.case.now, names, versions, tmp_path / "state", "regulator", cores=1)
+    assert replay_case(wish, Unwatched(), stage.case.now).exit_code == 3
+    code, [told] = answer("audit", "reconcile", "--out", out)
+    figures = {figure["name"]: figure["value"] for figure in told["figures"]}
+    assert (code, told["findings"]) == (3, [])
+    # Four members, each with each other, four times on each of two days: half of them are with jd.
+    assert (figures["In both logs"], figures["Verified from one side alone"]) == ("48", "48")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
+
+from riskshare.audit.proposal import overlaps
+from riskshare.cli.auditing_settle import Outcome, _step
+from riskshare.errors import PeerDown
 
 DAY = ("--from", "2026-11-01", "--to", "2026-11-02")
 
@@ -23,6 +29,18 @@ DAY = ("--from", "2026-11-01", "--to", "2026-11-02")
 def test_what_is_not_usable_is_refused(answer, member, words, code):
     exit_code, found = answer("audit", "settle", *words, "--config", member)
     assert (exit_code, found[-1]["error"]["code"]) == (2, code)
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (PeerDown("jd", "No connection to the peer."), True),
+        (overlaps(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 30, tzinfo=UTC)), False),
+    ],
+)
+def test_only_what_passes_by_itself_is_to_be_tried_again(error, again):
+    step = _step(1, Outcome("jd", error))
+    assert (step.outcome, step.sentence.endswith(" Settle again later.")) == ("skipped", again)
 
 
 def test_where_there_was_no_exchange_there_is_nothing_to_settle(answer, member):

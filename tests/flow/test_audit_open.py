@@ -396,6 +396,9 @@ async def test_the_report_of_what_could_not_be_had_is_incomplete(tmp_path: Path)
     audit = Audit(room, tmp_path)
     audit.visits.down.add("unionpay")
     found = await audit.open(*checks)
+    sampled = open_report(found, about(draw(checks, bytes(32), 2), bytes(32)), audit.shelf.digest)
+    assert sampled.tables[0].rows[0] == ("a single one", "1", "0 %", "2")
+    assert "2 checks of the sample could not be verified" in sampled.limits[-1]
     report = open_report(found, about(Drawn(tuple(checks), 2), unknown=("another",)), audit.shelf.digest)
     assert report.exit_code == 3
     assert {step.number for step in report.steps if step.outcome == "skipped"} == {"1", "5", "6"}

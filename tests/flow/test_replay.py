@@ -768,3 +768,9 @@ def test_another_period_begins_anew(large, tmp_path):
     wish = Wish(out, OPENED, CLOSED - timedelta(minutes=1), tuple(case.names), (case.network.registry,), out, "jd")
     replay_case(wish, watch, NOW)
     assert [told for told in watch.told if told[0] == "bank: entries"]
+
+
+@pytest.mark.parametrize(("now", "said"), [(CLOSED - timedelta(seconds=1), True), (CLOSED, False)])
+def test_a_period_that_has_not_ended_is_told(copy, replay, now, said):
+    case, out = copy
+    assert any("had not ended" in limit for limit in replay(case, out, now=now).limits) == said

@@ -10,7 +10,7 @@ import pytest
 
 from riskshare.audit.access import AUDITS, MAX_WIRE, RANGE, STATEMENTS
 from riskshare.errors import PeerGarbage, PeerRefused
-from riskshare.server.audits import ALLOWED
+from riskshare.server.audits import ALLOWED, PAGES_AT_ONCE
 from tests.network.test_accounting_routes import stranger
 from tests.simulator.listening import peer_pair
 
@@ -60,6 +60,20 @@ async def test_who_asks_too_often_is_told_so(tmp_path: Path) -> None:
         with pytest.raises(PeerRefused) as caught:
             await read
         assert (caught.value.status, caught.value.remote_code) == (429, "too_often")
+
+
+async def test_an_auditor_that_asks_for_many_pages_at_once_keeps_no_other_waiting(tmp_path: Path) -> None:
+    async with peer_pair(tmp_path) as pair, pair.audit_client() as many, pair.audit_client("unionpay") as one:
+        await asyncio.gather(*(many.statements("jd", DIGEST, 0, 9) for _ in range(PAGES_AT_ONCE * 3)))
+        pair.auditing.held_up = asyncio.Event()  # its connections are open now
+        held = [asyncio.ensure_future(many.statements("jd", DIGEST, 0, 9)) for _ in range(PAGES_AT_ONCE * 3)]
+        async with asyncio.timeout(20):
+            with pytest.raises(PeerRefused) as caught:
+                await one.statements("jd", DIGEST, 0, 9)
+            assert caught.value.remote_code == "unknown_access"
+            assert not any(each.done() for each in held)
+            pair.auditing.held_up.set()
+            assert len(await asyncio.gather(*held)) == len(held)
 
 
 async def test_another_media_type_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from riskshare.audit.proposal import SETTLEMENT_RECEIPTS, SETTLEMENTS
 from riskshare.errors import AskRefused, InputError, PeerRefused, RegistryError, RiskshareError, StoreError
-from riskshare.server.settlements import ALLOWED
+from riskshare.server.settlements import ALLOWED, AT_ONCE
 from tests.simulator.listening import peer_pair
 
 OPENED, CLOSED = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
@@ -73,6 +73,18 @@ async def test_who_asks_too_often_is_told_so(tmp_path: Path) -> None:
         with pytest.raises(PeerRefused) as caught:
             await asyncio.gather(*(client.propose("jd", b"x") for _ in range(int(ALLOWED.depth) * 3)))
         assert (caught.value.status, caught.value.remote_code) == (429, "too_often")
+
+
+async def test_who_asks_for_many_periods_at_once_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    async with peer_pair(tmp_path) as pair, pair.settlement_client() as many, pair.settlement_client("unionpay") as one:
+        await asyncio.gather(*(many.propose("jd", b"x") for _ in range(AT_ONCE * 3)))  # its connections are open now
+        pair.settling.held_up = asyncio.Event()
+        held = [asyncio.ensure_future(many.propose("jd", b"x")) for _ in range(AT_ONCE * 3)]
+        async with asyncio.timeout(20):
+            assert await one.propose("jd", b"xy") == b"2 bytes of unionpay"
+            assert not any(each.done() for each in held)
+            pair.settling.held_up.set()
+            assert await asyncio.gather(*held) == [b"1 bytes of icbc"] * len(held)
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])

@@ -136,6 +136,9 @@ class Accounts:
 class Audits:
     """What an owner shows to auditors: to icbc what it asked for, to others nothing."""
 
+    def __init__(self) -> None:
+        self.held_up: asyncio.Event | None = None
+
     async def admit(self, wire: bytes, reader: str) -> bytes:
         if reader != "icbc":
             raise AuditRefused("no_audit_right", "No right.")
@@ -147,6 +150,8 @@ class Audits:
         return b"range for " + self._known(digest, reader)
 
     async def statements(self, digest: bytes, reader: str, first: int, size: int) -> bytes:
+        if self.held_up is not None and reader == "icbc":
+            await self.held_up.wait()
         return f"page from {first} of {size} for ".encode() + self._known(digest, reader)
 
     @staticmethod
@@ -161,8 +166,11 @@ class Settling:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.held_up: asyncio.Event | None = None
 
     async def answer(self, body: bytes, proposer: str) -> bytes:
+        if self.held_up is not None and proposer == "icbc":
+            await self.held_up.wait()
         if self.error is not None:
             raise self.error
         return f"{len(body)} bytes of {proposer}".encode()
@@ -189,6 +197,7 @@ class Pair:
     desk: Desk = field(default_factory=Desk)
     witness: Witnessing | None = None
     settling: Settling = field(default_factory=Settling)
+    auditing: Audits = field(default_factory=Audits)
     listening: Listening | None = None
 
     @property
@@ -270,7 +279,7 @@ async def serve_owner(
         log=pair.log,
         witness=pair.witness or witness_of(pair.network, "jd", pair.owner_view, pair.memory, pair.desk),
         accounting=Accounts(),
-        auditing=Audits(),
+        auditing=pair.auditing,
         settling=pair.settling,
         metrics=pair.owner_metrics,
         now=now,

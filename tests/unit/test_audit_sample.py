@@ -128,13 +128,22 @@ def test_no_sample_finds_what_is_not_there(population, bad, probability):
 
 
 def test_a_report_states_the_probabilities():
-    one, permille, cent = sentences(10_000, 500)
+    one, permille, cent = sentences(10_000, 500, 500)
     assert "a single one of the 10,000 checks (1)" in one
     assert "5 %; 9,500 are needed for 95 %" in one
     assert "0.1 % of the 10,000 checks (10)" in permille
     assert "1 % of the 10,000 checks (100)" in cent
-    assert sentences(0, 0) == ()
+    assert sentences(0, 0, 0) == ()
     assert [(words, bad) for words, bad, _, _ in chances(3, 1)] == [("a single one", 1)]
+
+
+def test_checks_of_the_sample_that_could_not_be_verified_find_nothing():
+    *found, hidden = sentences(400, 20, 15)
+    assert found == [
+        one.replace("this sample of 15", "the 15 of this sample that could be verified")
+        for one in sentences(400, 15, 15)
+    ]
+    assert hidden.startswith("5 checks of the sample could not be verified as a whole")
 
 
 def test_a_probability_is_never_rounded_to_a_certainty():
