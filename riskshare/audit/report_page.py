@@ -128,6 +128,11 @@ def _moment(moment: datetime) -> str:
     return f"{moment.day} {MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M} UTC"
 
 
+def _bound(moment: datetime) -> str:
+    """The bound of a period: no second of it is left out."""
+    return _second(moment) if moment.second or moment.microsecond else _moment(moment)
+
+
 def _second(moment: datetime) -> str:
     moment = moment.astimezone(UTC)
     return f"{moment.day} {MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M:%S} UTC"
@@ -179,6 +184,7 @@ _ENVIRONMENT: Final = _environment(
         "count": lambda number: f"{number:,}",
         "moment": _moment,
         "second": _second,
+        "bound": _bound,
         "figure": _figure,
         "share": _share,
         "described": _described,

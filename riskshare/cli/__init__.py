@@ -5,7 +5,8 @@ load nothing else; what a command does stands beside them (`governing`, `joining
 `asking`, `own_ledger`, `verifying`, `auditing_…`) and is imported when it runs. So `riskshare --help` is quick, and so
 are the worker processes of a peer, which import this module again.
 
-Exit codes: 0 done, 1 the answer is no or something failed, 2 bad usage or input; those of `check` stand in `asking`.
+Exit codes: 0 done, 1 the answer is no or something failed, 2 bad usage or input; those of `check` stand in `asking`,
+and of an audit 2 is what failed too, for 1 says that there are findings.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 
-from riskshare.cli.application import FAILED, NO_VERDICT, app, say_failure
+from riskshare.cli.application import app, failure_of, say_failure
 
 __all__ = ["app", "main"]
 
@@ -34,4 +35,4 @@ def main() -> None:
             code="internal",
             as_json="--json" in sys.argv[1:],
         )
-        sys.exit(NO_VERDICT if sys.argv[1:2] == ["check"] else FAILED)
+        sys.exit(failure_of("".join(sys.argv[1:2])))

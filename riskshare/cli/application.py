@@ -32,9 +32,15 @@ class Commands(TyperGroup):
                 details = {"type": error.type, "reason": error.reason, "position": error.position}
                 message = message if error.position is None else f"Identifier {error.position + 1}: {message}"
             say_failure(message, code=error.code, as_json=bool(ctx.meta.get(JSON)), **details)
-            if isinstance(error, InputError | ConfigError):
-                raise typer.Exit(BAD_INPUT) from error
-            raise typer.Exit(NO_VERDICT if ctx.invoked_subcommand == "check" else FAILED) from error
+            told = isinstance(error, InputError | ConfigError)
+            # Another page than the report's is what `audit report` was to find out: the answer is no.
+            command = "" if error.code == "wrong_page" else ctx.invoked_subcommand or ""
+            raise typer.Exit(BAD_INPUT if told else failure_of(command)) from error
+
+
+def failure_of(command: str) -> int:
+    """The exit code of a command that failed, and so has no answer; of an audit, 1 says that there are findings."""
+    return {"check": NO_VERDICT, "audit": BAD_INPUT}.get(command, FAILED)
 
 
 def say_failure(message: str, *, code: str, as_json: bool, **details: object) -> None:

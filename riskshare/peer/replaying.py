@@ -42,6 +42,11 @@ LIMIT: Final = "A replay looks at each log by itself; riskshare audit reconcile 
 POINTS: Final = 240
 """Most points of a chart."""
 OPEN: Final = "The period had not ended when this report was made: what is logged after that is not in it."
+CARRIED: Final = (
+    "That a log does not hold, or that what is shown is not what stands in it, is seen in the folder that came as the"
+    " member's: whoever carried it could have altered it. Have it from the member itself before it is held against it."
+)
+_CARRIED: Final = frozenset({"broken_log", "withheld", "wrong_statement"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,11 @@ def _report(
         observations=replayed.observations,
         series=series,
         tables=(_table(members),),
-        limits=(LIMIT, *([OPEN] if wish.closed > now else ())),
+        limits=(
+            LIMIT,
+            *([OPEN] if wish.closed > now else ()),
+            *([CARRIED] if any(finding.kind in _CARRIED for finding in replayed.findings) else ()),
+        ),
         again=(_again(wish),),
         checkpoints=tuple((log.member, log.size, log.root) for log in logs),
     )

@@ -168,7 +168,14 @@ def test_a_database_that_is_away_is_1_in_one_sentence(run, member, monkeypatch):
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize(("first", "code"), [("check", 4), ("list", 1)])
+def test_an_audit_that_could_not_be_tried_does_not_say_that_there_are_findings(run, member, monkeypatch):
+    monkeypatch.setenv("RISKSHARE_STORE__DSN", "postgresql://nobody@127.0.0.1:1/none")
+    result = run("audit", "accesses", "--config", member, "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["error"]["code"] == "store_unavailable"
+
+
+@pytest.mark.parametrize(("first", "code"), [("check", 4), ("list", 1), ("audit", 2)])
 def test_what_should_not_happen_is_told_without_its_text(capsys, monkeypatch, first, code):
     def fail():
         raise ValueError("phone:+14155550100")

@@ -35,7 +35,7 @@ def test_only_an_auditor_discloses(answer, member, tmp_path):
     (tmp_path / "one").write_bytes(PointsReport("riskshare", "2025-01", "jd", {"shop": 7}).to_file(keys.identity))
     words = ("audit", "disclose", tmp_path / "one", "--out", tmp_path / "all", "--config", member)
     code, [done] = answer(*words)
-    assert (code, done["error"]["code"]) == (1, "unauthenticated")
+    assert (code, done["error"]["code"]) == (2, "unauthenticated")
     assert not (tmp_path / "all").exists()
 
 

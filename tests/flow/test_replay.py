@@ -774,3 +774,12 @@ def test_another_period_begins_anew(large, tmp_path):
 def test_a_period_that_has_not_ended_is_told(copy, replay, now, said):
     case, out = copy
     assert any("had not ended" in limit for limit in replay(case, out, now=now).limits) == said
+
+
+def test_what_whoever_carried_the_folder_could_have_altered_is_told(copy, replay):
+    case, out = copy
+    assert not any("carried" in limit for limit in replay(case, out).limits)
+    flip(next((out / "members" / "bank" / "tile" / "entries").rglob("*[0-9]")), 40)
+    report = replay(case, out)
+    assert kinds(report) == {("broken_log", "bank")}
+    assert any("whoever carried it could have altered it" in limit for limit in report.limits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
+from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import pairwise
 
@@ -135,6 +136,25 @@ def test_findings_come_before_all_else_and_carry_their_evidence():
         for part in (*finding.about.values(), *(one.digest.hex() for one in finding.evidence)):
             assert (part in text) is shown
     assert "30 more of this kind stand in the JSON report." in text
+
+
+@pytest.mark.parametrize(("command", "all_of_it"), [("reconcile", True), ("replay", False), ("open", False)])
+def test_only_evidence_that_convinces_a_third_party_is_said_to(command, all_of_it):
+    page = render(replace(reports.convicting(), command=command))
+    assert ("Each file of evidence convinces a third party" in page) == all_of_it
+    assert ("weigh as much as the way by which they came" in page) != all_of_it
+
+
+@pytest.mark.parametrize(
+    ("bound", "shown"),
+    [
+        (datetime(2026, 11, 1, 9, 5, tzinfo=UTC), "09:05 UTC"),
+        (datetime(2026, 11, 1, 9, 5, 30, tzinfo=UTC), "09:05:30 UTC"),
+    ],
+)
+def test_the_bounds_of_a_period_leave_no_second_out(bound, shown):
+    page = render(replace(reports.convicting(), opened=bound, closed=datetime(2026, 11, 2, tzinfo=UTC)))
+    assert f"<dt>Period</dt><dd>1 Nov 2026, {shown} to 2 Nov 2026, 00:00 UTC</dd>" in page
 
 
 def test_one_with_many_findings_does_not_hide_the_one_of_another():
