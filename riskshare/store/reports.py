@@ -2,7 +2,9 @@
 
 Both have mode 0600, in a folder of mode 0700: they say who asked whom how often. Each is written under another name,
 flushed and renamed, the JSON first. After a crash between the two, the page is the one of the report before: it names
-another digest, and `riskshare audit report` finds that.
+another digest, and `riskshare audit report` finds that. The report of a former run is kept, both files, as
+`former/<command>-<first 12 digits of the SHA-256 of its JSON>`: an audit of another member in the same folder, or the
+same one a day later, takes nothing away.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from riskshare.errors import DiskError, InputError
 MAX_BYTES: Final = 256 * 1024 * 1024
 """Longest report or page that is read."""
 
+FORMER: Final = "former"
+"""Folder beside a report in which the reports of former runs are kept."""
+
 _NEW: Final = ".new"
 
 
@@ -36,7 +41,7 @@ class WrittenReport:
 
 
 def write_report(folder: Path, report: Report) -> WrittenReport:
-    """Write the JSON and the page of a report, in place of those that the same command wrote before.
+    """Write the JSON and the page of a report; those that the same command wrote before are put aside.
 
     Raises:
         EncodingError: the report has no canonical JSON: a mistake in our own code.
@@ -48,9 +53,23 @@ def write_report(folder: Path, report: Report) -> WrittenReport:
     written = WrittenReport(folder / f"{report.command}.json", folder / f"{report.command}.html", sha256(data))
     with _guarded(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _put_aside(written)
     _replace(written.json, data)
     _replace(written.page, page.encode())
     return written
+
+
+def _put_aside(written: WrittenReport) -> None:
+    """Keep a copy of the report of a former run, if it is another one: before anything of it is replaced."""
+    data = _read(written.json)
+    if data is None or sha256(data) == written.digest:
+        return
+    former = written.json.parent / FORMER
+    with _guarded(former, "written"):
+        former.mkdir(exist_ok=True, mode=0o700)
+    for file, content in ((written.json, data), (written.page, _read(written.page))):
+        if content is not None:
+            _replace(former / f"{file.stem}-{sha256(data).hex()[:12]}{file.suffix}", content)
 
 
 def read_report(file: Path) -> tuple[Report, bytes]:

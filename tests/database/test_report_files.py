@@ -45,12 +45,23 @@ def test_only_their_owner_may_read_them(tmp_path):
     assert written.page.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_report_replaces_the_one_before_and_what_a_crash_left(tmp_path):
+def test_a_report_replaces_what_a_crash_left_and_keeps_the_one_before(tmp_path):
     first = write_report(tmp_path, reports.clean())
+    page = first.page.read_bytes()
     (tmp_path / "reconcile.json.new").write_bytes(b"half")
     second = write_report(tmp_path, reports.convicting())
     assert second.digest != first.digest
     assert read_report(second.json)[0].findings
+    assert names(tmp_path) == ["former", "reconcile.html", "reconcile.json"]
+    name = f"reconcile-{first.digest.hex()[:12]}"
+    assert names(tmp_path / "former") == [f"{name}.html", f"{name}.json"]
+    assert read_report(tmp_path / "former" / f"{name}.json")[1] == first.digest
+    assert read_page(tmp_path / "former" / f"{name}.html") == page
+
+
+def test_the_same_report_once_more_puts_nothing_aside(tmp_path):
+    write_report(tmp_path, reports.clean())
+    write_report(tmp_path, reports.clean())
     assert names(tmp_path) == ["reconcile.html", "reconcile.json"]
 
 
@@ -76,7 +87,7 @@ def test_on_a_full_disk_the_report_before_stays(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.code == "disk"
     assert (written.json.read_bytes(), written.page.read_bytes()) == before
-    assert names(tmp_path) == ["settle.html", "settle.json"]
+    assert names(tmp_path) == ["former", "settle.html", "settle.json"]
 
 
 def test_where_no_folder_can_be_nothing_is_written(tmp_path):
