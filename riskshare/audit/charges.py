@@ -99,14 +99,15 @@ class _Contacts:
         return next((at for (at,) in rows), None)
 
     def _find_unknown(self, owner: str, querier: str, hour: int) -> list[tuple[bytes, int]]:
-        """Asks that the querier's log knows nothing of, if they are so many, for so long, that they convict."""
+        """Asks of as many hours that the querier's log knows nothing of, if they are so many that they convict."""
         since = hour * rules.HOUR + self._bench.grace
         found: list[tuple[bytes, int]] = []
         for id, at in self._bench.facts.rows("unknown_to_the_querier", owner, querier, since, BROKEN):  # noqa: A001 - the column's word
             if at < since:
                 continue
             if len(found) < settled.SUPPRESSED:
-                found.append((id, at))
+                if not found or at // rules.HOUR != found[-1][1] // rules.HOUR:
+                    found.append((id, at))
             elif settled.is_suppressed(
                 [time for _, time in found] + [at], since - self._bench.grace, self._bench.grace
             ):

@@ -26,7 +26,10 @@ RETURN: Final = HOUR
 """How long after a silence, or after first contact, a member may need to make up for what it missed."""
 
 SUPPRESSED: Final = 10
-"""So many asks that a querier's log does not know, sent for longer than the grace after one of them, are no crashes."""
+"""In so many hours, for longer than the grace, a querier asked what its log does not know: these are no crashes.
+
+Hours, not asks: one crash can make it forget all that it had on their way.
+"""
 
 TAIL_PART: Final = 20
 TAIL_MOST: Final = 4096
@@ -91,7 +94,8 @@ def is_suppressed(unknown: Sequence[int], at: int, grace: int) -> bool:
     """Whether a querier knows nothing of an owner on purpose.
 
     `unknown` are the times (rising) of exchanges after the grace that its log knows neither as answered nor as
-    unanswered: each would need a crash of its own, and no answer of the owner's in between.
+    unanswered: each of the hours in which they were would need a crash of its own, and no answer of the owner's in
+    between.
     """
     late = [time for time in unknown if time >= at + grace]
-    return len(late) >= SUPPRESSED and late[-1] - late[0] >= grace
+    return len({time // HOUR for time in late}) >= SUPPRESSED and late[-1] - late[0] >= grace

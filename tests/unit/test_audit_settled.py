@@ -91,3 +91,4 @@ def test_many_unknown_asks_for_long_are_no_crashes():
     assert is_suppressed(asks, 0, DAY)
     assert not is_suppressed(asks[1:], 0, DAY)
     assert not is_suppressed([DAY] * 100, 0, DAY)
+    assert not is_suppressed([DAY] * 100 + [3 * DAY] * 100, 0, DAY), "two crashes, each with much on its way"
