@@ -56,8 +56,7 @@ class _Contacts:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._last = cache(self._find_last)
-        self._first = cache(self._find_first)
+        self._contacts = cache(self._find_contacts)
         self._unknown = cache(self._find_unknown)
         self._places = cache(self._find_places)
 
@@ -79,10 +78,9 @@ class _Contacts:
 
     def _contact(self, exchange: Exchange) -> tuple[tuple[tuple[str, int], ...], tuple[bytes, ...]] | None:
         pair = exchange.owner, exchange.querier
-        first = self._first(*pair, -(-exchange.answered_at // rules.HOUR))
-        last = self._last(*pair)
-        if first is not None and last is not None and last - first >= settled.RETURN:
-            return self._places(pair, first, last), ()
+        contacts = self._contacts(*pair, -(-exchange.answered_at // rules.HOUR))
+        if contacts is not None:
+            return self._places(pair, *contacts), ()
         unknown = self._unknown(*pair, -(-exchange.answered_at // rules.HOUR))
         return ((), tuple(one for one, _ in unknown)) if unknown else None
 
@@ -90,13 +88,15 @@ class _Contacts:
         rows = self._bench.facts.rows
         return tuple((pair[1], idx) for at in times for (idx,) in rows("contact_place", *pair, at))
 
-    def _find_last(self, owner: str, querier: str) -> int | None:
-        return next((at for (at,) in self._bench.facts.rows("last_contact", owner, querier, BROKEN)), None)
-
-    def _find_first(self, owner: str, querier: str, hour: int) -> int | None:
+    def _find_contacts(self, owner: str, querier: str, hour: int) -> tuple[int, ...] | None:
+        """Contacts that are enough, for what was exchanged before the end of an hour."""
+        found: list[int] = []
         since = hour * rules.HOUR + self._bench.grace
-        rows = self._bench.facts.rows("contacts", owner, querier, since, _EVER, BROKEN)
-        return next((at for (at,) in rows), None)
+        for _ in range(settled.CONTACTS):
+            rows = self._bench.facts.rows("contacts", owner, querier, since, _EVER, BROKEN)
+            found += [at for (at,) in rows]
+            since = found[-1] + settled.RETURN if found else _EVER
+        return settled.in_contact(found, hour * rules.HOUR, self._bench.grace)
 
     def _find_unknown(self, owner: str, querier: str, hour: int) -> list[tuple[bytes, int]]:
         """Asks of as many hours that the querier's log knows nothing of, if they are so many that they convict."""

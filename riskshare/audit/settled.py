@@ -25,6 +25,9 @@ GRACE: Final = 24 * HOUR
 RETURN: Final = HOUR
 """How long after a silence, or after first contact, a member may need to make up for what it missed."""
 
+CONTACTS: Final = 5
+"""So many contacts with an owner, each an hour after the last, leave a querier no excuse for not asking again."""
+
 SUPPRESSED: Final = 10
 """In so many hours, for longer than the grace, a querier asked what its log does not know: these are no crashes.
 
@@ -81,13 +84,19 @@ class Standing:
         return not any(at >= begin - RETURN and self.last < end + RETURN for begin, end in self.quiet)
 
 
-def in_contact(contacts: Sequence[int], at: int, grace: int) -> tuple[int, int] | None:
-    """Two contacts of a querier with an owner that are after the grace, and far enough apart to make up in between.
+def in_contact(contacts: Sequence[int], at: int, grace: int) -> tuple[int, ...] | None:
+    """Contacts of a querier with an owner after the grace, each long enough after the last to make up in between.
 
-    `contacts` are the times (rising) of exchanges of the two that stand in the querier's own log. None: there are none.
+    `contacts` are the times (rising) of exchanges of the two that stand in the querier's own log. One that crashes
+    again and again may not come to it between two of them, so `CONTACTS` are wanted. None: there are not so many.
     """
-    late = [time for time in contacts if time >= at + grace]
-    return (late[0], late[-1]) if late and late[-1] - late[0] >= RETURN else None
+    taken: list[int] = []
+    for time in contacts:
+        if time >= (taken[-1] + RETURN if taken else at + grace):
+            taken.append(time)
+        if len(taken) == CONTACTS:
+            return tuple(taken)
+    return None
 
 
 def is_suppressed(unknown: Sequence[int], at: int, grace: int) -> bool:

@@ -14,6 +14,7 @@ from riskshare.audit import reconcile as reconciling
 from riskshare.audit.conviction import convicts
 from riskshare.audit.evidence import read_evidence
 from riskshare.audit.page import page_path, read_statements
+from riskshare.audit.settled import CONTACTS
 from riskshare.errors import TrustError
 from tests.simulator.fraud import FRAUDS, Stage, play, reconcile
 
@@ -50,8 +51,20 @@ def test_once_it_was_in_contact_again_it_is_convicted(tmp_path):
     stage.days(1)
     lost_by_a_crash(stage)
     quiet_pair(stage, 2)
-    stage.days(1)
+    stage.days(2)
     assert reconcile(stage.case, tmp_path / "case").convicted == {("missing", "bank")}
+
+
+def test_a_few_contacts_between_crashes_are_not_enough(tmp_path):
+    stage = Stage.honest()
+    stage.days(1)
+    lost_by_a_crash(stage)
+    quiet_pair(stage, 2)
+    for _ in range(CONTACTS - 1):
+        stage.case.exchange("bank", "jd")
+        stage.case.step(hours=2)
+    quiet_pair(stage, 1)
+    assert reconcile(stage.case, tmp_path / "case").convicted == set()
 
 
 def test_a_short_moment_of_contact_is_not_enough(tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from riskshare.audit.fact import MINUTE, LogRow
 from riskshare.audit.rules import HOUR
 from riskshare.audit.settled import (
+    CONTACTS,
     GRACE,
     RETURN,
     SUPPRESSED,
@@ -79,10 +80,13 @@ def test_a_log_that_shows_nothing_proves_no_absence():
     assert not standing(reached=None).is_settled(4 * DAY, GRACE)
 
 
-def test_two_contacts_after_the_grace_and_apart_are_contact():
-    assert in_contact([DAY, DAY + RETURN], 0, DAY) == (DAY, DAY + RETURN)
-    assert in_contact([DAY, DAY + RETURN - 1], 0, DAY) is None
-    assert in_contact([DAY - 1, DAY + RETURN], 0, DAY) is None
+def test_contacts_after_the_grace_and_apart_are_contact():
+    apart = [DAY + number * RETURN for number in range(CONTACTS)]
+    assert in_contact(apart, 0, DAY) == tuple(apart)
+    assert in_contact(sorted(apart * 3 + [0, DAY - 1]), 0, DAY) == tuple(apart), "others beside them change nothing"
+    assert in_contact(apart[1:], 0, DAY) is None
+    assert in_contact([*apart[:-1], apart[-1] - 1], 0, DAY) is None
+    assert in_contact([apart[0] - 1, *apart[1:]], 0, DAY) is None
     assert in_contact([], 0, DAY) is None
 
 

@@ -182,12 +182,6 @@ select answered_at from exchange where owner = ?1 and querier = ?2 and answered_
     )
 order by answered_at limit 1
 
--- name: last_contact
-select answered_at from exchange where owner = ?1 and querier = ?2 and faults & ?3 = 0 and exists (
-    select 1 from receipt indexed by receipt_by_id where receipt.id = exchange.id and receipt.member = ?2
-)
-order by answered_at desc limit 1
-
 -- name: contact_place
 select receipt.idx from exchange
 join receipt indexed by receipt_by_id on receipt.id = exchange.id and receipt.member = ?2
