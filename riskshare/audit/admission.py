@@ -6,7 +6,7 @@
 4. By it, the auditor is in good standing (403 `wrong_member`), and has the role and the right (403 `no_audit_right`).
 5. The signature is by an identity key of the auditor in force now (401 `bad_signature`).
 6. It is not older than 24 hours (403 `access_expired`); when it first comes, its time is within 60 s (412 `clock_off`).
-7. A request to open checks does not exceed the day's number (429 `audit_quota`).
+7. A request to open checks, or to prove exchanges, does not exceed the day's number (429 `audit_quota`).
 
 Steps 4 and 6 are looked at again whenever something is read under a request that was admitted: a right that the
 governors took away, or 24 hours that are over, end it.
@@ -17,13 +17,17 @@ from __future__ import annotations
 from datetime import datetime, time, timedelta
 from typing import Final
 
-from riskshare.audit.access import KIND, MAX_BYTES, VALID, AccessRequest
+from riskshare.audit.access import KIND, MAX_BYTES, VALID, AccessRequest, Action
 from riskshare.errors import AuditRefused, TrustError
 from riskshare.query.message import CLOCK_TOLERANCE_SECONDS
 from riskshare.registry import AuditRights, Member, Registry
 from riskshare.statement import Statement, read
 
 CLOCK: Final = timedelta(seconds=CLOCK_TOLERANCE_SECONDS)
+
+PROVE_FOR_EACH: Final = 16
+"""Exchanges that an owner proves to an auditor a day, for each check that the registry lets it have opened a day: the
+checks that it opens at several members rest on exchanges with one owner."""
 
 
 def check_form(request: AccessRequest, *, network: str, member: str, reader: str) -> None:
@@ -101,11 +105,17 @@ def check_clock(request: AccessRequest, now: datetime) -> None:
         )
 
 
+def most_a_day(action: Action, rights: AuditRights) -> int | None:
+    """Step 7: how many checks, or exchanges, an auditor may name a day (UTC) at one member. None: it names none."""
+    return {"open": rights.open_per_day, "prove": PROVE_FOR_EACH * rights.open_per_day}.get(action)
+
+
 def over_quota(now: datetime) -> AuditRefused:
     """Step 7: the refusal, with the seconds until the day ends. Code `audit_quota`."""
     midnight = datetime.combine(now.date() + timedelta(days=1), time(), now.tzinfo)
     return AuditRefused(
         "audit_quota",
-        "As many checks as the registry allows were opened for this auditor today. Open fewer, or go on tomorrow.",
+        "As many checks as the registry allows were opened for this auditor today, or as many exchanges proved. Ask for"
+        " fewer, or go on tomorrow.",
         retry_after=(midnight - now).total_seconds(),
     )

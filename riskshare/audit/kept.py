@@ -11,7 +11,7 @@ from riskshare.encoding import cbor_encode
 from riskshare.statement import Statement
 
 Kept = Literal["new", "known", "beyond"]
-"""What came of keeping a request: it is kept now, it was before, or it names more checks than are left today."""
+"""What came of keeping a request: it is kept now, it was before, or it names more than is left today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class AuditRow:
     """A request of an auditor as it is kept: at the member that was asked, and at the auditor.
 
     `digest` is that of the statement, which is its JSON; `salt` (16 bytes) blinds its entry in the log of whoever
-    keeps it; `checks` is how many it names.
+    keeps it; `checks` is how many it names, or of a request to prove, how many exchanges.
     """
 
     digest: bytes
@@ -43,7 +43,7 @@ class AuditRow:
             auditor=request.auditor,
             member=request.member,
             action=request.action,
-            checks=len(request.checks),
+            checks=len(request.checks) + len(request.receipts),  # it names the ones or the others
             kept_at=kept_at,
         )
 

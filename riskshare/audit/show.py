@@ -24,6 +24,7 @@ from riskshare.audit.admission import (
     check_registry,
     check_signature,
     check_valid,
+    most_a_day,
     over_quota,
     rights_of,
 )
@@ -84,7 +85,7 @@ class Requests(Protocol):
         """Keep a request; False if it was kept before."""
 
     async def keep_within(self, row: AuditRow, since: datetime, most: int) -> Kept:
-        """Keep a request to open checks, unless with it there were more than `most` since that time."""
+        """Keep a request, unless with it those of its action named more than `most` since that time."""
 
 
 class Registries(Protocol):
@@ -213,11 +214,12 @@ class Showing:
         check_valid(request, now)
         if await self._requests.find(signed.digest) is None:
             check_clock(request, now)
-            await self._keep(AuditRow.of(signed, request, self._random(SALT_BYTES), now), request, rights.open_per_day)
+            most = most_a_day(request.action, rights)
+            await self._keep(AuditRow.of(signed, request, self._random(SALT_BYTES), now), request, most)
         return cbor_encode({"until": format_time(request.requested_at + VALID)})
 
-    async def _keep(self, row: AuditRow, request: AccessRequest, most: int) -> None:
-        if request.action == "open":
+    async def _keep(self, row: AuditRow, request: AccessRequest, most: int | None) -> None:
+        if most is not None:
             midnight = datetime.combine(row.kept_at.date(), time(), row.kept_at.tzinfo)
             outcome = await self._requests.keep_within(row, midnight, most)
         else:

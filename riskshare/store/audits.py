@@ -43,7 +43,7 @@ class Audits:
             return await _keep(self._pool, row)
 
     async def keep_within(self, row: AuditRow, since: datetime, most: int) -> Kept:
-        """Keep a request to open checks, unless with it the auditor would have had more than `most` since that time.
+        """Keep a request, unless with it the auditor's of this action would name more than `most` since that time.
 
         Of requests that come at once to several processes, each is counted.
         """
@@ -52,8 +52,8 @@ class Audits:
                 await connection.execute(_SQL["lock"], LOCK_CLASS, AUDIT_LOCK)
                 if await connection.fetchrow(_SQL["find"], row.digest) is not None:
                     return "known"
-                opened = await connection.fetchval(_SQL["opened"], row.auditor, row.member, since)
-                if opened + row.checks > most:
+                named = await connection.fetchval(_SQL["named"], row.auditor, row.member, row.action, since)
+                if named + row.checks > most:
                     return "beyond"
                 return "new" if await _keep(connection, row) else "known"
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskshare.audit.access import KIND, AccessRequest
+from riskshare.audit.admission import PROVE_FOR_EACH
 from riskshare.audit.page import AuditRange, read_statements
 from riskshare.audit.show import export_statements, page_from, part_of, whole_period
 from riskshare.encoding import cbor_decode
@@ -141,6 +142,29 @@ def test_of_the_day_s_checks_no_more_are_opened(case):
     with refused("audit_quota"):
         admit(case, opening(case, 4, 1))
     assert [len(each.checks) for each in case.members["bank"].told] == [3, 2]
+
+
+def proving(case, number, receipts):
+    named = tuple(bytes([number]) + index.to_bytes(31) for index in range(receipts))
+    return wire(case, action="prove", access=uuid7(number), receipts=named, start=None, end=None)
+
+
+def test_of_the_day_s_exchanges_no_more_are_proved(case):
+    case.network.change("auditor", audit=AuditRights(None, 1))
+    admit(case, opening(case, 1, 1))
+    admit(case, proving(case, 2, PROVE_FOR_EACH - 3))
+    with refused("audit_quota"):
+        admit(case, proving(case, 3, 4))
+    admit(case, proving(case, 4, 3))
+    with refused("audit_quota"):
+        admit(case, proving(case, 5, 1))
+    assert [len(each.receipts) for each in case.members["bank"].told] == [0, PROVE_FOR_EACH - 3, 3]
+
+
+def test_who_may_open_nothing_may_have_nothing_proved(case):
+    case.network.change("auditor", audit=AuditRights(None, 0))
+    with refused("audit_quota"):
+        admit(case, proving(case, 1, 1))
 
 
 # -- under a request ------------------------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ class MemoryRequests:
         return self.rows.setdefault(row.digest, row) is row
 
     async def keep_within(self, row: AuditRow, since: datetime, most: int) -> Kept:
-        opened = sum(each.checks for each in self.rows.values() if each.action == "open" and each.kept_at >= since)
+        same = [each for each in self.rows.values() if each.action == row.action and each.kept_at >= since]
+        opened = sum(each.checks for each in same)
         if row.digest not in self.rows and opened + row.checks > most:
             return "beyond"
         return "new" if await self.keep(row) else "known"

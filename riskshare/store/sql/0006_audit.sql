@@ -9,7 +9,7 @@ create table audits (
     auditor text not null,
     member text not null,
     action text not null check (action in ('read', 'open', 'prove', 'tell')),
-    -- How many checks it names: the registry says how many an auditor may have opened a day.
+    -- How many checks, or exchanges to be proved, it names: the registry says how many an auditor may name a day.
     checks integer not null check (checks >= 0),
     kept_at timestamptz not null
 );

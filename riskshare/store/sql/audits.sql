@@ -4,9 +4,9 @@
 -- One request is counted at a time; it ends with the transaction.
 select pg_advisory_xact_lock($1, $2)
 
--- name: opened
+-- name: named
 select coalesce(sum(checks), 0)::bigint from audits
-where auditor = $1 and member = $2 and action = 'open' and kept_at >= $3
+where auditor = $1 and member = $2 and action = $3 and kept_at >= $4
 
 -- name: keep
 -- Only a request that was really inserted becomes pending for the ledger.
