@@ -4,7 +4,9 @@
 2. Each rule (`charges`) reads the facts and names parties, with what proves it.
 3. Of each charge the evidence file is made and verified as a stranger would verify it. Only what convicts is a finding;
    a charge that does not is told as such, and the step as not complete.
-4. What blames nobody is counted, and each member's count is held against the others' (`unusual`).
+4. A member whose log ends before what others logged with it is named: an old checkpoint convicts nobody, and hides what
+   came after it.
+5. What blames nobody is counted, and each member's count is held against the others' (`unusual`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from riskshare.audit.bench import Bench, Charge, Facts, Rule, Unheld
 from riskshare.audit.charges import RULES
 from riskshare.audit.conviction import REFUSALS, convicts
 from riskshare.audit.drafting import Drafter, Folders
-from riskshare.audit.fact import MINUTE, LogRow, milliseconds, moment_of
+from riskshare.audit.fact import BROKEN, MINUTE, LogRow, milliseconds, moment_of
 from riskshare.audit.finding import Evidence, Finding, Observation
 from riskshare.audit.report import Figure, Series, Step
 from riskshare.audit.settled import GRACE, Standing, reach, silences, tail_length
@@ -38,6 +40,8 @@ EXAMPLES: Final = 3
 
 TRIES: Final = 100
 """So many charges alike are tried until those are found."""
+
+ENDS: Final = "no log ends longer than the grace before what others logged with its member"
 
 POINTS: Final = 240
 """Most points of a chart."""
@@ -134,6 +138,8 @@ class Reconciler:
             steps.append(self._step(done + 1, rule, groups, exchanges, unheld))
             one_sided += unheld.total()
         # 4.
+        steps.append(self._ends(len(self._rules) + 1, exchanges))
+        # 5.
         return Reconciled(
             tuple(findings),
             tuple(self._observations(tallies, logs)),
@@ -244,6 +250,19 @@ class Reconciler:
         return Step(f"{number}", rule.title, outcome, exchanges, sentence.strip())  # type: ignore[arg-type]
 
     # -- 4 ---------------------------------------------------------------------------
+
+    def _ends(self, number: int, exchanges: int) -> Step:
+        """Whether each log that is shown reaches as far as what others logged with its member."""
+        sentences = [
+            f"The log of {member} ends with what a quorum had seen by {format_time(moment_of(end))}; others logged"
+            f" {count:,} exchange{'s' * (count > 1)} with it more than {self._grace / rules.HOUR:g} hours later, up to"
+            f" {(last - end) / rules.HOUR:,.1f} hours. What it logged in that time was not shown: have a newer"
+            " checkpoint of it, and replay again."
+            for member, end, count, last in self._facts.rows("behind", BROKEN, self._grace)
+        ]
+        return Step(f"{number}", ENDS, "skipped" if sentences else "holds", exchanges, " ".join(sentences))
+
+    # -- 5 ---------------------------------------------------------------------------
 
     def _observations(
         self, tallies: Mapping[tuple[str, str], int], logs: Mapping[str, LogRow]

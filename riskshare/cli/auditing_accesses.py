@@ -7,7 +7,7 @@ from pathlib import Path
 
 from riskshare.api_models import AuditModel
 from riskshare.cli.acting import opened
-from riskshare.cli.screen import Screen, counted, minute
+from riskshare.cli.screen import Screen, counted, exact, minute
 from riskshare.peer.auditing import MOST, audit_model
 
 
@@ -36,7 +36,7 @@ def _row(each: AuditModel) -> tuple[str, ...]:
 
 def _what(each: AuditModel) -> str:
     if each.opened is not None and each.closed is not None:
-        return f"{minute(each.opened)} to {minute(each.closed)}"
+        return f"{exact(each.opened)} to {exact(each.closed)}"
     if each.receipts:
         return counted(each.receipts, "receipt")
     if each.checks:

@@ -67,6 +67,8 @@ def replay_logs(asked: Asked, *, json: bool) -> int:
     """
     screen = Screen(as_json=json)
     configure("warning", "console")
+    if asked.period[0] >= now():
+        raise InputError("The period has not begun yet, so there is nothing to replay: give an earlier --from.")
     make_private_directory(asked.out)
     missed: list[Missed] = []
     if asked.offline:

@@ -8,7 +8,7 @@ from typing import Final
 from rich.text import Text
 
 from riskshare.audit.report import ALWAYS, Report
-from riskshare.cli.screen import Screen, clean, minute
+from riskshare.cli.screen import Screen, clean, exact
 from riskshare.store.reports import WrittenReport
 
 SHOWN: Final = 20
@@ -46,7 +46,7 @@ def show_written(written: WrittenReport, screen: Screen) -> None:
 def _head(report: Report, screen: Screen) -> None:
     screen.say(report.title, "bold")
     if report.opened and report.closed:
-        screen.say(f"{report.network}, {minute(report.opened)} to {minute(report.closed)}", "dim")
+        screen.say(f"{report.network}, {exact(report.opened)} to {exact(report.closed)}", "dim")
     else:
         screen.say(report.network, "dim")
     screen.say()
@@ -76,7 +76,7 @@ def _findings(report: Report, screen: Screen) -> None:
         screen.say(
             Text.assemble("  ", (clean(finding.accused), "bold"), f"  {finding.kind}  {clean(finding.sentence)}")
         )
-        about = dict(finding.about) | ({"at": minute(finding.at)} if finding.at else {})
+        about = dict(finding.about) | ({"at": exact(finding.at)} if finding.at else {})
         if about:
             screen.say(f"      {', '.join(f'{name} {text}' for name, text in sorted(about.items()))}", "dim")
         for evidence in finding.evidence:

@@ -83,6 +83,13 @@ def minute(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
+def exact(moment: datetime) -> str:
+    """A bound of a period, for a person: seconds and milliseconds only where it has them."""
+    if not moment.second and not moment.microsecond:
+        return minute(moment)
+    return f"{moment:%Y-%m-%d %H:%M:%S}" + (f".{moment.microsecond // 1000:03}" if moment.microsecond else "") + " UTC"
+
+
 def counted(number: int, word: str, words: str = "") -> str:
     """A number with its noun: 1 row, 2,000 rows."""
     return f"{number:,} {word if number == 1 else words or word + 's'}"

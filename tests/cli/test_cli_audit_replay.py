@@ -124,9 +124,10 @@ def test_what_is_not_shown_is_exit_code_3(replay, written, tmp_path):
         ((), {"members": ("../registry",)}, "has no checkpoint"),
         ((), {"period": (TO, FROM)}, "ends before it begins"),
         ((), {"period": ("today", TO)}, "A time is a day"),
+        ((), {"period": ("8000-01-01", "8000-01-31")}, "has not begun"),
         ((), {"network": "members"}, "no version of a registry"),
     ],
-    ids=["member", "twice", "no log", "period", "time", "no registry"],
+    ids=["member", "twice", "no log", "period", "time", "future", "no registry"],
 )
 def test_what_cannot_be_tried_is_exit_code_2(replay, words, changes, what):
     result = replay(*words, **changes)

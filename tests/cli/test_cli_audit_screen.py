@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -35,6 +36,20 @@ def test_with_json_the_body_is_all_that_is_printed(capsys):
     printed = capsys.readouterr()
     assert Report.from_body(json.loads(printed.out)) == report
     assert printed.err == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "2026-11-20 08:00 UTC"),
+        (59.0, "2026-11-20 08:00:59 UTC"),
+        (0.25, "2026-11-20 08:00:00.250 UTC"),
+    ],
+)
+def test_a_period_is_told_as_exactly_as_it_is(seconds, text, capsys):
+    opened = datetime(2026, 11, 20, 8, tzinfo=UTC)
+    report = replace(reports.bare(), opened=opened + timedelta(seconds=seconds), closed=opened + timedelta(hours=1))
+    assert f"{text} to 2026-11-20 09:00 UTC" in shown(report, capsys)
 
 
 def test_findings_name_who_what_when_and_the_evidence(capsys):

@@ -278,3 +278,31 @@ def test_evidence_turned_against_another_member_convicts_nobody(name, tmp_path):
             fewer = replace(file, entries=file.entries[1:])
             with pytest.raises(TrustError):
                 convicts(fewer.to_bytes(), trial.versions, stage.case.now)
+
+
+def test_a_member_that_shows_an_old_checkpoint_is_named_and_blamed_for_nothing(tmp_path):
+    stage = Stage.honest()
+    stage.days(1)
+    end = stage.case.now
+    for _ in range(8):
+        stage.case.step(hours=6)
+        stage.case.exchange("bank", "jd")
+        stage.case.exchange("card", "telco")
+        stage.case.checkpoint("bank", "card", "telco")
+    trial = reconcile(stage.case, tmp_path / "case", closed=stage.case.now + timedelta(seconds=1))
+    assert trial.convicted == set()
+    assert trial.count("late", "jd") == 8
+    step = trial.found.steps[-1]
+    assert (step.name, step.outcome) == (reconciling.ENDS, "skipped")
+    assert f"The log of jd ends with what a quorum had seen by {end:%Y-%m-%dT%H:%M}" in step.sentence
+    assert "others logged 5 exchanges with it more than 24 hours later, up to 48.0 hours" in step.sentence
+    assert "The log of bank" not in step.sentence
+
+
+def test_a_log_that_ends_within_the_grace_of_the_others_is_not_named(tmp_path):
+    stage = Stage.honest()
+    stage.days(1)
+    stage.case.step(hours=23)
+    stage.case.exchange("bank", "jd")
+    stage.case.checkpoint("bank", "card", "telco")
+    assert reconcile(stage.case, tmp_path / "case").found.steps[-1].outcome == "holds"

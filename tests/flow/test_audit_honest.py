@@ -25,7 +25,9 @@ def test_whatever_befalls_honest_members_convicts_nobody(seed, begins, ends, tro
     opened = START + timedelta(minutes=begins)
     trial = reconcile(case, tmp_path_factory.mktemp("case"), opened=opened, closed=opened + timedelta(minutes=ends))
     assert trial.convicted == set()
-    assert {step.outcome for step in trial.found.steps} == {"holds"}, trial.found.steps
+    *rules, ends_of_logs = trial.found.steps
+    assert {step.outcome for step in rules} == {"holds"}, rules
+    assert ends_of_logs.outcome in {"holds", "skipped"}, "a log that nobody would cosign for days ends early"
     assert not trial.replayed.findings
 
 

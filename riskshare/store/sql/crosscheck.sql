@@ -87,6 +87,14 @@ cross join log on log.member = receipt.member
 where max(asked_at, answered_at) > (select min(last_cosigned) from log) + ?2
     and max(asked_at, answered_at) > log.last_cosigned + ?2 and exchange.faults & ?1 = 0
 
+-- What others logged with a member in the period, behind the end of the log that it shows; exchanges first, as above.
+-- name: behind
+select log.member, log.last_cosigned, count(*), max(exchange.answered_at) from exchange
+cross join log on log.member in (exchange.querier, exchange.owner)
+where exchange.answered_at > (select min(last_cosigned) from log) + ?2
+    and exchange.answered_at > log.last_cosigned + ?2 and exchange.answered_at < log.closed and exchange.faults & ?1 = 0
+group by log.member order by log.member
+
 -- name: future_statements
 select log.member, idx, answered_at from check_ join log using (member) where answered_at > last_cosigned + ?1
 union all
