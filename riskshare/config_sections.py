@@ -331,6 +331,10 @@ class AuditSection(Section):
         description="Days that own snapshots are kept after they expire, and segments that no kept snapshot names."
         " Receipts and sealed checks stay.",
     )
+    settle: Literal["months", "any"] = Field(
+        "months",
+        description="Which periods are settled with other members: months, whole ones (UTC); or any that both agree on.",
+    )
 
 
 class LogSection(Section):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
@@ -177,6 +177,22 @@ def pair(owner: str, querier: str, ours: Sequence[ReceiptRow], theirs: Sequence[
     found = [Disputed(owner, querier, row.batch, row, by_batch.pop(row.batch, None)) for row in ours]
     found += [Disputed(owner, querier, row.batch, None, row) for row in by_batch.values()]
     return sorted(found, key=lambda one: one.batch)
+
+
+def is_month(opened: datetime, closed: datetime) -> bool:
+    """Tell whether a period is one month of the calendar, UTC. Two of these are the same, or have no part in common."""
+    begins = opened == datetime(opened.year, opened.month, 1, tzinfo=UTC)
+    return begins and closed == datetime(opened.year + opened.month // 12, opened.month % 12 + 1, 1, tzinfo=UTC)
+
+
+def no_month() -> InputError:
+    """The refusal of a period that is not a month, where only months are settled."""
+    return InputError(
+        "Only whole months (UTC) are settled here, so that no part of a month keeps the rest of it from being settled."
+        " Give --from its first day and --to its last one; other periods need settle = \"any\" under [audit] in the"
+        " configurations of both members.",
+        code="settlement_period",
+    )
 
 
 def overlaps(opened: datetime, closed: datetime) -> InputError:

@@ -11,7 +11,8 @@
 Whoever is killed between two steps has lost nothing: a signature that has left is recognised by the key that made it.
 If the other signed and we did not hear of it, the next run gets the statement that stands, finds its own signature on
 it and keeps it, whatever it would compute by then. One statement stands for a pair and a period, and periods that
-overlap are refused; so no exchange is paid twice.
+overlap are refused; so no exchange is paid twice. Unless both members chose otherwise, a period is a month: else who
+has a minute signed, however truly, would keep the month around it from being settled.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from riskshare.audit.proposal import Disputed, Proposal, ReceiptPage, ReceiptRow, overlaps, pair
+from riskshare.audit.proposal import Disputed, Proposal, ReceiptPage, ReceiptRow, is_month, no_month, overlaps, pair
 from riskshare.audit.settlement import Direction, Settlement, Tally, version_of
 from riskshare.errors import AskRefused, EncodingError, InputError, PeerGarbage, RegistryError
 from riskshare.ledger.receipt import Side
@@ -110,7 +111,8 @@ class Dispute:
 class Settler:
     """Settles on behalf of one member, as the one who proposes and as the other.
 
-    `progress` is told how many receipts were counted since it was last told.
+    `months` says that only whole months are settled; `progress` is told how many receipts were counted since it was
+    last told.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Settler:
         kept: Kept,
         registries: Registries,
         now: Callable[[], datetime],
+        months: bool = True,
         progress: Callable[[int], None] = lambda _count: None,
     ) -> None:
         self._member = member
@@ -132,6 +135,7 @@ class Settler:
         self._kept = kept
         self._registries = registries
         self._now = now
+        self._months = months
         self._progress = progress
 
     async def compute(self, other: str, opened: datetime, closed: datetime) -> Settlement:
@@ -211,7 +215,8 @@ class Settler:
         Raises:
             EncodingError: not a proposal, or one of other figures than its own lines give.
             AskRefused: `wrong_network`, `wrong_member`, `bad_signature`, `registry_mismatch`.
-            InputError: `period_open`; `settlement_overlap`, a part of the period is settled already.
+            InputError: `period_open`; `settlement_period`, it is no month; `settlement_overlap`, a part of the period is
+                settled already.
             RegistryError, StoreError: as `compute`.
 
         """
@@ -223,7 +228,7 @@ class Settler:
             stands = await self._kept.keep(proposer, proposal)  # what we signed before we could keep it
         if stands is not None:
             return stands.to_bytes()
-        await self._refuse_overlap(proposer, theirs.opened, theirs.closed)
+        await self._refuse_period(proposer, theirs.opened, theirs.closed)
         if theirs.registry > self._registries.current().version:
             await self._registries.fetch(theirs.registry)
         ours = await self.compute(proposer, theirs.opened, theirs.closed)
@@ -248,7 +253,10 @@ class Settler:
         if not proposal.is_signed(proposer, self._keys(proposer, theirs.closed)):
             raise AskRefused("bad_signature", "The settlement is not signed by an identity key of who proposes it.")
 
-    async def _refuse_overlap(self, other: str, opened: datetime, closed: datetime) -> None:
+    async def _refuse_period(self, other: str, opened: datetime, closed: datetime) -> None:
+        """Refuse a new period that is no month, where only months are settled, or that reaches into another."""
+        if self._months and not is_month(opened, closed):
+            raise no_month()
         overlap = await self._kept.overlapping(other, opened, closed)
         if overlap is not None:
             raise overlaps(*overlap)
@@ -272,7 +280,7 @@ class Settler:
         """Agree on a period with another member; what is agreed is durable here when this returns.
 
         Raises:
-            InputError: `period_open`, `unknown_member`, `settlement_overlap`.
+            InputError: `period_open`, `unknown_member`, `settlement_period`, `settlement_overlap`.
             RegistryError, StoreError: as `compute`.
             PeerError: the other side cannot be reached, refuses, or answers with what is no answer; nothing is lost,
                 and the next run goes on.
@@ -282,7 +290,7 @@ class Settler:
         agreed = await self._kept.agreed(other, opened, closed)
         if agreed is not None:
             return agreed
-        await self._refuse_overlap(other, opened, closed)
+        await self._refuse_period(other, opened, closed)
         ours = await self.compute(other, opened, closed)
         proposal = Proposal.of(ours).signed(self._member, self._identity)
         answer = self._read_answer(other, ours, await others.propose(other, proposal.to_bytes()))

@@ -33,6 +33,9 @@ LIMITS: Final = (
     "A settlement counts the exchanges that both members keep; one that both leave out is in no settlement.",
     "A signature under a settlement says that both sides count the same, not that the evaluations were worth it.",
 )
+_LASTING: Final = frozenset({"settlement_overlap", "settlement_period"})
+"""Refusals of a period as it is."""
+
 _COLUMNS: Final = ("owner", "querier", "batch", "ours", "our count", "theirs", "their count", "answered at")
 
 
@@ -184,8 +187,9 @@ def _step(number: int, outcome: Outcome) -> Step:
             f"{found.only_ours:,} receipts only we keep, {found.only_theirs:,} only {outcome.member} keeps: they are"
             " named below. Nothing was signed by both.",
         )
-    code = f" ({found.remote_code})" if isinstance(found, PeerRefused) else ""
-    again = "" if found.code == "settlement_overlap" else " Settle again later."
+    refused = found.remote_code if isinstance(found, PeerRefused) else ""
+    code = f" ({refused})" if refused else ""
+    again = "" if _LASTING & {found.code, refused} else " Settle again later."
     return Step(place, f"settle with {outcome.member}", "skipped", 0, f"{found.message}{code}{again}")
 
 

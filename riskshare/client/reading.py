@@ -45,6 +45,7 @@ KNOWN_CODES = (
         "method_not_allowed",
         "not_found",
         "period_open",
+        "settlement_period",
         "range_not_satisfiable",
         "registry_expired",
         "registry_gap",

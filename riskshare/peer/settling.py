@@ -56,6 +56,7 @@ def settler(
         kept=store.settlements,
         registries=registries,
         now=now,
+        months=member.config.audit.settle == "months",
         progress=progress,
     )
 

@@ -58,6 +58,7 @@ BY_CODE: Final[Mapping[str, int]] = {
     "too_many_identifiers": 422,
     "registry_expired": 503,
     "period_open": 409,
+    "settlement_period": 409,
     "settlement_overlap": 409,
     "internal": 500,
 }

@@ -8,9 +8,9 @@ import pytest
 
 from riskshare.audit.proposal import overlaps
 from riskshare.cli.auditing_settle import Outcome, _step
-from riskshare.errors import PeerDown
+from riskshare.errors import PeerDown, PeerRefused
 
-DAY = ("--from", "2026-11-01", "--to", "2026-11-02")
+MONTH = ("--from", "2026-10-01", "--to", "2026-10-31")
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,12 @@ DAY = ("--from", "2026-11-01", "--to", "2026-11-02")
         (("--from", "2026-11-02", "--to", "2026-11-01"), "invalid_input"),
         (("--from", "yesterday", "--to", "2026-11-01"), "invalid_input"),
         (("--from", "2026-11-01", "--to", "2999-11-01", "--with", "shop"), "period_open"),
-        ((*DAY, "--with", "nobody"), "unknown_member"),
-        ((*DAY, "--with", "jd"), "unknown_member"),
-        ((*DAY, "--with", "BANK"), "invalid_name"),
-        ((*DAY, "--account", "jd=1@102100099996"), "config"),
-        ((*DAY, "--out", "x", "--account", "jd=1"), "invalid_input"),
+        (("--from", "2026-10-01", "--to", "2026-10-30", "--with", "nobody"), "settlement_period"),
+        ((*MONTH, "--with", "nobody"), "unknown_member"),
+        ((*MONTH, "--with", "jd"), "unknown_member"),
+        ((*MONTH, "--with", "BANK"), "invalid_name"),
+        ((*MONTH, "--account", "jd=1@102100099996"), "config"),
+        ((*MONTH, "--out", "x", "--account", "jd=1"), "invalid_input"),
     ],
 )
 def test_what_is_not_usable_is_refused(answer, member, words, code):
@@ -35,6 +36,8 @@ def test_what_is_not_usable_is_refused(answer, member, words, code):
     ("error", "again"),
     [
         (PeerDown("jd", "No connection to the peer."), True),
+        (PeerRefused("jd", "Only whole months.", remote_code="settlement_period", status=409), False),
+        (PeerRefused("jd", "Not yet.", remote_code="period_open", status=409), True),
         (overlaps(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 30, tzinfo=UTC)), False),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -121,6 +121,42 @@ async def test_periods_that_meet_do_not_overlap(parties):
     await icbc.settle("jd")
     await icbc.settle("jd", OPENED - DAY, OPENED)
     assert len(jd.ledger.rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [
+        (OPENED, OPENED + timedelta(minutes=1)),
+        (OPENED, CLOSED),
+        (OPENED + timedelta(milliseconds=1), datetime(2026, 12, 1, tzinfo=UTC)),
+        (OPENED, datetime(2027, 1, 1, tzinfo=UTC)),
+        (OPENED, datetime(2026, 11, 30, tzinfo=UTC)),
+    ],
+)
+async def test_where_months_are_settled_no_part_of_one_is_proposed_or_signed(opened, closed):
+    network = make_network(("icbc", "jd"), now=OPENED - DAY)
+    icbc, jd = Party(network, "icbc"), Party(network, "jd", months=True)
+    connect(icbc, jd)
+    icbc.now = jd.now = datetime(2027, 2, 1, tzinfo=UTC)
+    for party, other in ((icbc, "jd"), (jd, "icbc")):  # jd refuses it as the other, and as the one who proposes
+        with pytest.raises(InputError) as caught:
+            await party.settle(other, opened, closed)
+        assert caught.value.code == "settlement_period"
+    assert not jd.ledger.rows
+    await icbc.settle("jd", datetime(2026, 12, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+    await jd.settle("icbc", datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
+    assert len(jd.ledger.rows) == 2
+
+
+async def test_what_was_settled_before_only_months_were_still_stands():
+    network = make_network(("icbc", "jd"), now=OPENED - DAY)
+    icbc, jd, strict = Party(network, "icbc"), Party(network, "jd"), Party(network, "jd", months=True)
+    connect(icbc, jd)
+    agreed = await icbc.settle("jd")
+    strict.ledger.rows.update(jd.ledger.rows)
+    assert await strict.settle("icbc") == agreed
+    answer = await strict.settler.answer(agreed.to_bytes(), "icbc")
+    assert answer == agreed.to_bytes()
 
 
 # -- disputes -------------------------------------------------------------------------------------

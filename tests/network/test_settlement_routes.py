@@ -32,6 +32,7 @@ async def test_a_proposal_and_a_page_reach_the_other_side_with_the_members_name(
     [
         (InputError("x", code="settlement_overlap"), 409, "settlement_overlap"),
         (InputError("x", code="period_open"), 409, "period_open"),
+        (InputError("x", code="settlement_period"), 409, "settlement_period"),
         (AskRefused("registry_mismatch", "x"), 412, "registry_mismatch"),
         (AskRefused("bad_signature", "x"), 401, "bad_signature"),
         (RegistryError("x", code="registry_gap"), 503, "registry_gap"),

@@ -83,7 +83,7 @@ class Ledger:
 class Party:
     """A member that settles: its receipts by side and counterparty, its ledger, and the others that it reaches."""
 
-    def __init__(self, network: SimulatedNetwork, name: str, *, upto: int | None = None) -> None:
+    def __init__(self, network: SimulatedNetwork, name: str, *, upto: int | None = None, months: bool = False) -> None:
         self.name = name
         self.kept: dict[tuple[Side, str], dict[bytes, ReceiptRow]] = {}
         self.ledger = Ledger()
@@ -99,6 +99,7 @@ class Party:
             kept=self.ledger,
             registries=self.versions,
             now=lambda: self.now,
+            months=months,
         )
 
     async def receipts(
