@@ -1,15 +1,15 @@
 """The signed request of an auditor: who wants to see what of whom, and why (pure).
 
 It is a statement of the kind `audit`. Both sides log it before anything is shown: the member asked, and the auditor.
-A member's own answer to a data subject (`tell`) is the same statement, of the member about itself: it names the
-subject by a commitment alone.
+A member that looks into its own records for a data subject, or for the hits that upheld appeals concern (`tell`), makes
+the same statement about itself: it names by a commitment alone what it looked for.
 
 | action | shows |
 |---|---|
 | `read` | the log of a period with salts and statements |
 | `open` | the sealed records of the checks named |
 | `prove` | the proofs (DLEQ) of the receipts named |
-| `tell` | nothing to others: a member looked into its own records for a data subject |
+| `tell` | nothing to others: a member looked into its own records |
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class AccessRequest:
     """The body of an `audit` statement.
 
     `start` and `end` bound the period of `read` (half-open); `checks` are named for `open`, `receipts` (ids, 32 bytes)
-    for `prove`; `subject` is the commitment of a `tell`: SHA-256 of 32 random bytes and the canonical identifier.
+    for `prove`; `subject` is the commitment of a `tell`: SHA-256 of 32 random bytes and the canonical identifier, or
+    the canonical JSON of the appeals.
     """
 
     access: UUID
@@ -121,7 +122,7 @@ class AccessRequest:
         if self.action == "read" and (self.start is None or self.end is None or not self.start < self.end):
             raise EncodingError("The period of an audit request lacks a bound, or ends before it begins.")
         if self.action == "tell" and self.auditor != self.member:
-            raise EncodingError("Only a member itself looks into its own records for a data subject.")
+            raise EncodingError("Only a member itself looks into its own records.")
         if len(set(self.checks)) != len(self.checks) or len(set(self.receipts)) != len(self.receipts):
             raise EncodingError("An audit request names a check or a receipt twice.")
         if len(self.checks) > MAX_NAMED or len(self.receipts) > MAX_NAMED:

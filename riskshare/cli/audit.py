@@ -306,7 +306,8 @@ def appeals(
 ) -> None:
     """Show which of this member's own hits were on entries whose appeal was upheld since: whom to notify.
 
-    Nothing leaves this member. Exit code 3 if some checks could not be opened.
+    The request goes onto the ledger before any check is opened. Nothing leaves this member. Exit code 3 if some checks
+    could not be opened.
 
     Example: [bold]riskshare audit appeals --since 2026-11-01 --config bank/riskshare.toml[/bold]
     """

@@ -42,4 +42,4 @@ def _what(each: AuditModel) -> str:
     if each.checks:
         drawn = "" if each.sampled_of is None else f", drawn from {each.sampled_of:,}"
         return counted(each.checks, "check") + drawn
-    return "a data subject"
+    return "its own records"

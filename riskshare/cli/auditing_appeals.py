@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from riskshare.audit.sealed_scan import HITS
 from riskshare.cli.acting import Own, opened
+from riskshare.cli.auditing_own import log_own_request
 from riskshare.cli.auditing_scan import Scan
 from riskshare.cli.periods import read_period
 from riskshare.cli.screen import Screen, counted, minute
-from riskshare.encoding import format_time
+from riskshare.encoding import canonical_json, format_time
 from riskshare.errors import GroupError
 from riskshare.membership import oprf
 from riskshare.membership.identifier import mask
@@ -29,6 +30,9 @@ NOTE: Final = (
     "Upheld appeals are known from the lists as this member's peer followed them: while it did not run, an owner may"
     " have published a new base that tells of none, and a hit under an epoch that had ended by then is not matched."
 )
+
+
+REASON_LOGGED: Final = "Appeals were upheld: which of our own hits they concern."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,8 @@ def appeals(config_file: Path, since: str, *, json: bool) -> int:
 
     Raises:
         InputError: the time is none.
-        StoreError, OpenError: the records cannot be read.
+        StoreError: the request could not be logged, so nothing is opened; or the records cannot be read.
+        OpenError: they cannot be opened.
 
     """
     opened_at, closed_at = read_period(since or "1970-01-01", "8999-12-31")
@@ -69,6 +74,7 @@ async def _appeals(config_file: Path, period: tuple[datetime, datetime], screen:
     async with opened(config_file, screen) as own:
         await AppealsSeen(own.member.mirror, own.store.appeals).gather()
         upheld = await own.store.appeals.upheld(period[0])
+        logged = await log_own_request(own, _about(upheld), REASON_LOGGED)
         lists = {name for name, _, _ in upheld}
         hits: list[tuple[CheckRecord, RecordedHit]] = []
 
@@ -85,11 +91,23 @@ async def _appeals(config_file: Path, period: tuple[datetime, datetime], screen:
             "checks": done.checks,
             "closed": done.closed,
             "appeals": len(upheld),
+            "logged": {
+                "request": str(logged.request.access),
+                "subject": logged.subject.hex(),
+                "nonce": logged.nonce.hex(),
+            },
             "limits": [NOTE],
         }
     )
     _tell(screen, concerned)
+    screen.note(f"Logged before it was looked for, as request {logged.request.access}.", "dim")
     return 3 if done.closed else 0
+
+
+def _about(upheld: dict[Place, datetime]) -> bytes:
+    """What the request commits to: the labels that were withdrawn, none of which says whom it is of."""
+    places = sorted((name, epoch.hex(), found.hex()) for name, epoch, found in upheld)
+    return canonical_json({"appeals": [list(place) for place in places]})
 
 
 def _tell(screen: Screen, concerned: list[Concerned]) -> None:

@@ -25,6 +25,7 @@ from riskshare.cli.auditing_collect import collect_members, member_folder, membe
 from riskshare.cli.auditing_held import gather_offline, gather_online, with_gathered
 from riskshare.cli.auditing_screen import show, show_written
 from riskshare.cli.own_ledger import registry_in_force
+from riskshare.cli.periods import check_begun
 from riskshare.cli.screen import Screen, clean
 from riskshare.errors import EncodingError, InputError, RegistryError
 from riskshare.governance import read_registry
@@ -67,8 +68,7 @@ def replay_logs(asked: Asked, *, json: bool) -> int:
     """
     screen = Screen(as_json=json)
     configure("warning", "console")
-    if asked.period[0] >= now():
-        raise InputError("The period has not begun yet, so there is nothing to replay: give an earlier --from.")
+    check_begun(asked.period, now())
     make_private_directory(asked.out)
     missed: list[Missed] = []
     if asked.offline:

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from riskshare.audit.access import KIND, AccessRequest
-from riskshare.audit.kept import AuditRow
+from riskshare.audit.access import AccessRequest
 from riskshare.audit.report import Figure, Report, Step, Table
 from riskshare.audit.sealed_scan import needle_of
 from riskshare.cli.acting import Own, opened
+from riskshare.cli.auditing_own import log_own_request
 from riskshare.cli.auditing_scan import Scan, Scanned
 from riskshare.cli.auditing_screen import show
 from riskshare.cli.periods import Period, read_period
 from riskshare.cli.screen import Screen, minute
-from riskshare.encoding import format_time, sha256
+from riskshare.encoding import format_time
 from riskshare.errors import InputError
 from riskshare.membership.identifier import Identifier, mask, parse
 from riskshare.membership.record import Record
-from riskshare.peer.opening import new_id, now
-from riskshare.peer.settling import directory_of
+from riskshare.peer.opening import now
 from riskshare.query.check_record import CheckRecord
 from riskshare.sharing.kept import ListRow, StoredEntry
-from riskshare.statement import SALT_BYTES, sign
 from riskshare.store.reports import write_report
 
 REASON: Final = "A data subject asks what is kept about it."
@@ -77,7 +74,7 @@ def _read(file: Path) -> str:
 
 async def _tell(config_file: Path, identifier: Identifier, period: Period, wish: Wish, screen: Screen) -> int:
     async with opened(config_file, screen) as own:
-        request, nonce = await _log(own, identifier, wish.reason or REASON)
+        logged = await log_own_request(own, identifier.oprf_input, wish.reason or REASON)
         held = await _held(own, identifier)
         asked: list[CheckRecord] = []
         done = await Scan(own, needle_of(identifier.canonical), period).run(asked.append, screen)
@@ -95,10 +92,10 @@ async def _tell(config_file: Path, identifier: Identifier, period: Period, wish:
         figures=(
             Figure("Lists of ours that hold it", f"{sum(entry.state != 'withdrawn' for _, entry in held):,}"),
             Figure("Checks of ours that asked about it", f"{len(asked):,}"),
-            Figure("Logged as the subject", request.subject.hex() if request.subject else ""),
-            Figure("which is the SHA-256 of these 32 bytes and the identifier", nonce.hex()),
+            Figure("Logged as the subject", logged.subject.hex()),
+            Figure("which is the SHA-256 of these 32 bytes and the identifier", logged.nonce.hex()),
         ),
-        steps=_steps(member, request, held, done),
+        steps=_steps(member, logged.request, held, done),
         tables=_tables(member, identifier, held, asked),
         limits=LIMITS,
     )
@@ -106,27 +103,6 @@ async def _tell(config_file: Path, identifier: Identifier, period: Period, wish:
         write_report(wish.out, report)
     show(report, screen)
     return report.exit_code
-
-
-async def _log(own: Own, identifier: Identifier, reason: str) -> tuple[AccessRequest, bytes]:
-    """Make the request durable, with its entry for the ledger: before anything is looked at. Gives it and its nonce."""
-    member = own.member
-    registry = (await directory_of(member, own.store)).current()
-    nonce = secrets.token_bytes(32)
-    request = AccessRequest(
-        access=new_id(),
-        action="tell",
-        auditor=member.name,
-        member=member.name,
-        network=registry.network,
-        registry=registry.version,
-        reason=reason,
-        requested_at=now(),
-        subject=sha256(nonce + identifier.oprf_input),
-    )
-    signed = sign(KIND, registry.network, request.body(), member.keys.identity)
-    await own.store.audits.keep(AuditRow.of(signed, request, secrets.token_bytes(SALT_BYTES), now()))
-    return request, nonce
 
 
 async def _held(own: Own, identifier: Identifier) -> list[tuple[ListRow, StoredEntry]]:

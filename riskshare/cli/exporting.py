@@ -17,7 +17,7 @@ from riskshare.audit.page import MAX_PAGE_BYTES, page_path, read_statements
 from riskshare.audit.show import Part, export_statements, part_of, whole_period
 from riskshare.cli.acting import Own, opened
 from riskshare.cli.own_ledger import registry_in_force
-from riskshare.cli.periods import Period
+from riskshare.cli.periods import Period, check_begun
 from riskshare.cli.screen import Screen, counted
 from riskshare.encoding import base64_text, format_time
 from riskshare.errors import LedgerError
@@ -47,10 +47,13 @@ def export_log(config_file: Path, out: Path, *, statements: bool, period: Period
     that an auditor would be shown.
 
     Raises:
+        InputError: the period has not begun.
         LedgerError: codes `not_final` (nothing is), `another_export`, `missing_part`.
         DiskError: the folder cannot be written.
 
     """
+    if period is not None:
+        check_begun(period, now())
     asyncio.run(_export(config_file, out, Screen(as_json=json), statements=statements, period=period))
 
 

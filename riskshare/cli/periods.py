@@ -26,6 +26,12 @@ def read_period(since: str, until: str) -> Period:
     return opened, closed
 
 
+def check_begun(period: Period, now: datetime) -> None:
+    """Refuse a period that is still to come. Raises InputError."""
+    if period[0] >= now:
+        raise InputError("The period has not begun yet, so there is nothing to show of it: give an earlier --from.")
+
+
 def _read(text: str, *, at_end: bool) -> datetime:
     try:
         day = date.fromisoformat(text) + timedelta(days=at_end)

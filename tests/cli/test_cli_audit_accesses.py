@@ -66,7 +66,7 @@ def test_each_access_is_shown_newest_first(run, answer, audited):
     assert (opened["checks"], opened["sampled_of"], opened["reason"]) == (3, 90, "reason 2")
     assert told["audits"][3]["opened"] == "2026-11-21T08:30:00.000Z"
     text = run("audit", "accesses", "--config", audited).stdout
-    for words in ("3 checks, drawn from 90", "1 receipt", "a data subject", "2026-11-21 08:30 UTC to", "reason 4"):
+    for words in ("3 checks, drawn from 90", "1 receipt", "its own records", "2026-11-21 08:30 UTC to", "reason 4"):
         assert words in text
     # No id of what was opened is shown: who reads this need not know it.
     assert str(uuid7(100)) not in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from riskshare.audit.access import AccessRequest
-from riskshare.encoding import sha256
+from riskshare.encoding import canonical_json, sha256
 from riskshare.generate import generate
 from riskshare.ledger.leaf import Leaf
 from riskshare.membership.identifier import Identifier
@@ -50,6 +50,11 @@ def check(network: Running, member: str, reference: str, *identifiers: Identifie
     status, answer = network.post(member, body)
     assert status == 200, answer
     return str(answer["check"])
+
+
+def own_requests(network: Running, member: str) -> list[tuple[bytes, AccessRequest]]:
+    rows = network.rows(member, "select * from audits where action = 'tell' order by kept_at")
+    return [(row["digest"], AccessRequest.from_json(row["statement"])) for row in rows]
 
 
 def test_a_member_tells_what_it_holds_and_asked_and_has_logged_it_before(network: Running, tmp_path: Path) -> None:
@@ -146,6 +151,20 @@ def test_an_upheld_appeal_finds_the_hits_that_were_acted_on(network: Running) ->
     assert found["txn-6"]["list"] == "telecom/fraud"
     assert LISTED[0].value not in done.out
     assert {name: network.receipts(name).keys() for name in ("shop", "telecom")} == before
+    # The request stands on the ledger, and names nobody.
+    digest, request = own_requests(network, "shop")[-1]
+    assert (request.action, request.auditor, request.member) == ("tell", "shop", "shop")
+    assert str(request.access) == result["logged"]["request"]
+    labels = sorted(
+        [row["list_name"], row["epoch"].hex(), row["label"].hex()]
+        for row in network.rows("shop", "select * from upheld_appeals")
+    )
+    about = canonical_json({"appeals": labels})
+    assert request.subject == sha256(bytes.fromhex(result["logged"]["nonce"]) + about)
+    until(
+        lambda: network.rows("shop", "select 1 from ledger_entries where kind = 'audit' and source = $1", digest),
+        "the request to be logged",
+    )
     assert run(network, "shop", "audit", "appeals", "--since", "2999-01-01").objects[0]["appeals"] == 0
     # Asked about afterwards, it tells that the entry was withdrawn, and why.
     [report] = run(network, "telecom", "audit", "tell", LISTED[0].canonical).objects

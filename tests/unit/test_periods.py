@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskshare.cli.periods import read_period
+from riskshare.cli.periods import check_begun, read_period
 from riskshare.encoding import format_time
 from riskshare.errors import InputError
 
@@ -58,3 +58,11 @@ def test_a_moment_is_read_as_it_is_printed(naive, milliseconds):
 def test_what_is_no_period_is_refused(since, until):
     with pytest.raises(InputError):
         read_period(since, until)
+
+
+def test_a_period_that_is_still_to_come_is_refused():
+    day = read_period("2026-11-22", "2026-11-22")
+    check_begun(day, day[0] + timedelta(milliseconds=1))
+    for now in (day[0], day[0] - timedelta(days=1)):
+        with pytest.raises(InputError, match="has not begun"):
+            check_begun(day, now)
