@@ -333,7 +333,7 @@ class AuditSection(Section):
     )
     settle: Literal["months", "any"] = Field(
         "months",
-        description="Which periods are settled with other members: months, whole ones (UTC); or any that both agree on.",
+        description="What is settled with other members: whole months (UTC); or any, if both want it.",
     )
 
 

@@ -21,13 +21,15 @@ def set_audit_rights(
     everybody: bool = False,
     members: Iterable[str] | None = None,
     open_per_day: int | None = None,
+    read_days: int | None = None,
     term: timedelta = TERM,
     governor_keys: Sequence[Path] = (),
 ) -> Registry:
     """Issue the next registry version with other rights of an auditor.
 
-    It may see `members` then, or all if `everybody`, and have `open_per_day` checks a day opened at each of them; what
-    is None stays as it was, or as an auditor has it who is admitted.
+    It may see `members` then, or all if `everybody`, have `open_per_day` checks a day opened at each of them, and read
+    their logs of periods that begin at most `read_days` before (0: of any). What is None stays as it was, or as an
+    auditor has it who is admitted.
 
     Raises:
         ConfigError: no such member, or one that is no auditor; else as `governance.admit`.
@@ -47,6 +49,8 @@ def set_audit_rights(
         rights = replace(rights, members=None if everybody else audited)
     if open_per_day is not None:
         rights = replace(rights, open_per_day=open_per_day)
+    if read_days is not None:
+        rights = replace(rights, read_days=read_days or None)
     return issue(directory, old, [replace(member, audit=rights)], now=now, term=term, governor_keys=governor_keys)
 
 

@@ -3,7 +3,8 @@
 1. The request is one (400 `malformed`), of this network (400 `wrong_network`), about this member (400 `wrong_owner`).
 2. The member of the TLS connection is the auditor that it names (403 `wrong_member`).
 3. The registry in force here is not older than the request's, and has not expired (412 `registry_mismatch`).
-4. By it, the auditor is in good standing (403 `wrong_member`), and has the role and the right (403 `no_audit_right`).
+4. By it, the auditor is in good standing (403 `wrong_member`), and has the role and the right (403 `no_audit_right`),
+   to read also the right to so old a period.
 5. The signature is by an identity key of the auditor in force now (401 `bad_signature`).
 6. It is not older than 24 hours (403 `access_expired`); when it first comes, its time is within 60 s (412 `clock_off`).
 7. A request to open checks, or to prove exchanges, does not exceed the day's number (429 `audit_quota`).
@@ -59,8 +60,27 @@ def check_registry(request: AccessRequest, registry: Registry, now: datetime) ->
         )
 
 
+def rights_to(request: AccessRequest, registry: Registry) -> AuditRights:
+    """Step 4, for a request: what its auditor may see of its member.
+
+    Raises:
+        AuditRefused: `wrong_member`, `no_audit_right`.
+
+    """
+    rights = rights_of(request.auditor, request.member, registry)
+    if request.start is None or rights.read_days is None:
+        return rights
+    if request.requested_at - request.start > timedelta(days=min(rights.read_days, timedelta.max.days)):
+        raise AuditRefused(
+            "no_audit_right",
+            f"The registry lets this auditor read periods that begin at most {rights.read_days:,} days before its"
+            " request. Begin later, or ask the governors: riskshare network audit --read-days.",
+        )
+    return rights
+
+
 def rights_of(auditor: str, member: str, registry: Registry) -> AuditRights:
-    """Step 4: what an auditor may see of a member.
+    """What an auditor may see of a member.
 
     Raises:
         AuditRefused: `wrong_member`, `no_audit_right`.

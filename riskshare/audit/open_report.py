@@ -118,6 +118,8 @@ def _steps(found: Opened, about: About) -> tuple[Step, ...]:
         why = list(dict.fromkeys(sentence for step, sentence in gaps if step == number))
         if number == "1" and about.unknown:
             why.append(f"Not in the part of the log that was replayed: {', '.join(about.unknown)}.")
+        if number != "1" and not found.checks:
+            why.append("No check was opened.")
         outcome: Outcome = "fails" if number in faults else "skipped" if why else "holds"
         steps.append(Step(number, name, outcome, counts[number], _sentence(why)))
     return tuple(steps)

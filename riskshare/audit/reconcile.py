@@ -319,7 +319,7 @@ class Reconciler:
                 if (member, name) in values:
                     values[member, name][slot - slots.start] = float(total)
         times = tuple(moment_of(slot * span) for slot in slots)
-        each = f"in {span // MINUTE:,} minutes"
+        each = f"in {span // MINUTE:,} minute" + "s" * (span > MINUTE)
         for name, title in (
             ("receipts", "Receipts in each log"),
             ("checks", "Checks in each log"),

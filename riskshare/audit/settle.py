@@ -215,8 +215,7 @@ class Settler:
         Raises:
             EncodingError: not a proposal, or one of other figures than its own lines give.
             AskRefused: `wrong_network`, `wrong_member`, `bad_signature`, `registry_mismatch`.
-            InputError: `period_open`; `settlement_period`, it is no month; `settlement_overlap`, a part of the period is
-                settled already.
+            InputError: `period_open`; `settlement_period`, no month; `settlement_overlap`, a part is settled already.
             RegistryError, StoreError: as `compute`.
 
         """

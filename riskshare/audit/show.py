@@ -26,7 +26,7 @@ from riskshare.audit.admission import (
     check_valid,
     most_a_day,
     over_quota,
-    rights_of,
+    rights_to,
 )
 from riskshare.audit.kept import AuditRow, Kept
 from riskshare.audit.page import (
@@ -209,7 +209,7 @@ class Showing:
             await self._registries.fetch(request.registry)
         registry, now = self._registries.current(), self._now()
         check_registry(request, registry, now)
-        rights = rights_of(reader, self._member, registry)
+        rights = rights_to(request, registry)
         signed = check_signature(json, signature, registry.members[reader], self._network, now)
         check_valid(request, now)
         if await self._requests.find(signed.digest) is None:
@@ -244,7 +244,7 @@ class Showing:
             )
         request = row.request
         check_valid(request, self._now())
-        rights_of(reader, self._member, self._registries.current())
+        rights_to(request, self._registries.current())
         return request
 
     async def range(self, digest: bytes, reader: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from riskshare.cli.screen import Screen, day
@@ -17,13 +18,22 @@ def audit_rights_text(rights: AuditRights | None) -> str:
     if rights is None or rights.members == ():
         return "nobody"
     who = "all members" if rights.members is None else ", ".join(rights.members)
-    return f"{who}; {rights.open_per_day:,} checks a day may be opened at each"
+    back = "" if rights.read_days is None else f"; logs of the last {rights.read_days:,} days"
+    return f"{who}; {rights.open_per_day:,} checks a day may be opened at each{back}"
 
 
-def change_audit_rights(
-    directory: Path, name: str, *, members: str | None, everybody: bool, open_per_day: int | None, json: bool
-) -> None:
-    """Sign the next version with other rights of an auditor. `members` are names with commas between them.
+@dataclass(frozen=True, slots=True)
+class AuditWish:
+    """What is to be changed, None for what stays: `members` are names with commas between them."""
+
+    members: str | None
+    everybody: bool
+    open_per_day: int | None
+    read_days: int | None
+
+
+def change_audit_rights(directory: Path, name: str, wish: AuditWish, *, json: bool) -> None:
+    """Sign the next version with other rights of an auditor.
 
     Raises:
         InputError: nothing is to be changed, or both `members` and `everybody` are given.
@@ -31,13 +41,19 @@ def change_audit_rights(
 
     """
     screen = Screen(as_json=json)
-    if everybody and members is not None:
+    if wish.everybody and wish.members is not None:
         raise InputError("Give either --members or --all.")
-    if not everybody and members is None and open_per_day is None:
-        raise InputError("Say what changes: --members NAMES or --all, or --open-per-day N.")
-    named = None if members is None else [part.strip() for part in members.split(",") if part.strip()]
+    if not wish.everybody and all(part is None for part in (wish.members, wish.open_per_day, wish.read_days)):
+        raise InputError("Say what changes: --members NAMES or --all, --open-per-day N, or --read-days N.")
+    named = None if wish.members is None else [part.strip() for part in wish.members.split(",") if part.strip()]
     registry = set_audit_rights(
-        directory, name, now=now(), everybody=everybody, members=named, open_per_day=open_per_day
+        directory,
+        name,
+        now=now(),
+        everybody=wish.everybody,
+        members=named,
+        open_per_day=wish.open_per_day,
+        read_days=wish.read_days,
     )
     _tell(registry, name, directory, screen)
 

@@ -72,17 +72,23 @@ def audit(
         int | None,
         typer.Option("--open-per-day", min=0, metavar="N", help="Checks that it may have opened a day at each."),
     ] = None,
+    read_days: Annotated[
+        int | None,
+        typer.Option("--read-days", min=0, metavar="N", help="How far back a period that it reads may begin; 0: any."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Sign a new registry version that says whom an auditor may audit, and how many checks it may have opened.
+    """Sign a new registry version that says whom an auditor may audit, how far back, and how many checks it may open.
 
-    Who is admitted as an auditor may audit all members, and have 1,000 checks a day opened at each.
+    Who is admitted as an auditor may audit all members, read all that they keep, and have 1,000 checks a day opened at
+    each. An owner proves sixteen times as many exchanges a day.
 
     Example: [bold]riskshare network audit --dir net regulator --members bank,wallet --open-per-day 100[/bold]
     """
-    from riskshare.cli.governing_audit import change_audit_rights
+    from riskshare.cli.governing_audit import AuditWish, change_audit_rights
 
-    change_audit_rights(directory, name, members=members, everybody=everybody, open_per_day=open_per_day, json=json)
+    wanted = AuditWish(members, everybody, open_per_day, read_days)
+    change_audit_rights(directory, name, wanted, json=json)
 
 
 @app.command("show")

@@ -199,6 +199,8 @@ def _series(case: Case, members: Iterable[str]) -> tuple[Series, ...]:
     first, last = min(low for low, _ in known), max(high for _, high in known)
     span = max(60_000, -(-(last - first + 60_000) // POINTS // 60_000) * 60_000)
     count = (last - first) // span + 1
+    if count == 1:  # a chart of one value would not show how short the time was
+        first, count = first - span, 3
     values: dict[str, list[float]] = {}
     for member in members:
         row = values.setdefault(member, [0.0] * count)

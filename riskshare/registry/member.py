@@ -48,6 +48,7 @@ _MEMBER_KEYS = frozenset(
 )
 _OPTIONAL_KEYS = frozenset({"audit"})
 _AUDIT_KEYS = frozenset({"members", "open_per_day"})
+_AUDIT_OPTIONAL = frozenset({"read_days"})
 _TERM_KEYS = frozenset({"compromised_from", "from", "until"})
 _QUOTA_KEYS = frozenset({"per_day", "per_epoch", "per_second"})
 
@@ -80,30 +81,37 @@ class Quota:
 class AuditRights:
     """What an auditor may see: the logs of `members` (sorted names; None: of all), with salts and statements.
 
-    `open_per_day` is how many sealed checks it may have opened at each of them on one day (UTC).
+    `open_per_day` is how many sealed checks it may have opened at each of them on one day (UTC); `read_days` how many
+    days before its request the period may begin of which it reads a log (None: no bound).
     """
 
     members: tuple[str, ...] | None = None
     open_per_day: int = 1_000
+    read_days: int | None = None
 
     def over(self, member: str) -> bool:
         """Tell whether they extend to a member."""
         return self.members is None or member in self.members
 
     def body(self) -> dict[str, Any]:
-        """The JSON object."""
-        return {"members": None if self.members is None else list(self.members), "open_per_day": self.open_per_day}
+        """The JSON object. The key `read_days` is only there for who has such a bound: older files have none of it."""
+        bound = {} if self.read_days is None else {"read_days": self.read_days}
+        names = None if self.members is None else list(self.members)
+        return {"members": names, "open_per_day": self.open_per_day, **bound}
 
     @classmethod
     def from_body(cls, value: object) -> AuditRights:
         """Read what `body` gives. Raises EncodingError, InputError."""
-        parts = form.read_object(value, _AUDIT_KEYS, "An auditor's rights")
+        parts = form.read_object(value, _AUDIT_KEYS, "An auditor's rights", optional=_AUDIT_OPTIONAL)
         names, most = parts["members"], parts["open_per_day"]
         return cls(
             None
             if names is None
             else form.read_sorted(names, check_member_name, "The list of members to audit", limit=MAX_AUDITED),
             form.read_integer(most, "The number of checks that an auditor may have opened a day", least=0),
+            form.read_integer(parts["read_days"], "The number of days that an auditor may read back", least=1)
+            if "read_days" in parts
+            else None,
         )
 
 

@@ -38,13 +38,22 @@ def test_rights_are_changed_and_told(answer, run, regulator):
     assert rights(regulator) == AuditRights((), 7)
 
 
+def test_how_far_back_it_may_read_is_set_and_lifted(run, regulator):
+    result = run("network", "audit", "--dir", regulator, "regulator", "--read-days", 400)
+    assert "logs of the last 400 days" in result.stdout
+    assert rights(regulator) == AuditRights(None, 1_000, 400)
+    assert run("network", "audit", "--dir", regulator, "regulator", "--read-days", 0).exit_code == 0
+    assert rights(regulator) == AuditRights()
+
+
 def test_show_tells_them(answer, regulator):
     _, [shown] = answer("network", "show", regulator)
     assert shown["members"][0]["audit"] == {"members": None, "open_per_day": 1000}
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("--all", "--members", "regulator"), ("--open-per-day", "-1"), ("--members", "nobody")]
+    "words",
+    [(), ("--all", "--members", "regulator"), ("--open-per-day", "-1"), ("--read-days", "-1"), ("--members", "nobody")],
 )
 def test_what_makes_no_sense_is_refused_and_nothing_signed(run, regulator, words):
     version = read_registry(regulator / "network.json").version

@@ -403,3 +403,11 @@ async def test_the_report_of_what_could_not_be_had_is_incomplete(tmp_path: Path)
     assert report.exit_code == 3
     assert {step.number for step in report.steps if step.outcome == "skipped"} == {"1", "5", "6"}
     assert [(one.kind, one.count, one.of) for one in report.observations] == [("unopened", 2, 2)]
+
+
+async def test_where_no_check_was_opened_no_step_holds(tmp_path: Path):
+    audit = Audit(Room(), tmp_path)
+    found = await audit.open()
+    report = open_report(found, about(Drawn((), 1), unknown=("another",)), audit.shelf.digest)
+    assert {step.outcome for step in report.steps} == {"skipped"}
+    assert report.exit_code == 3

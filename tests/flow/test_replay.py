@@ -783,3 +783,16 @@ def test_what_whoever_carried_the_folder_could_have_altered_is_told(copy, replay
     report = replay(case, out)
     assert kinds(report) == {("broken_log", "bank")}
     assert any("whoever carried it could have altered it" in limit for limit in report.limits)
+
+
+def test_receipts_of_a_single_minute_are_drawn_as_one(tmp_path):
+    case = CaseNetwork()
+    case.begin()
+    case.exchange("bank", "jd")
+    case.step(minutes=90)
+    case.checkpoint()
+    out = case.write(tmp_path / "case", START, CLOSED)
+    wish = Wish(out, START, CLOSED, tuple(case.names), (case.network.registry,), out / "state", "jd")
+    [series] = replay_case(wish, Seen(), case.now).series
+    assert dict(series.values)["jd"] == (0.0, 1.0, 0.0)
+    assert series.times[1] - series.times[0] == series.times[2] - series.times[1] == timedelta(minutes=1)

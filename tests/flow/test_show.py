@@ -144,6 +144,25 @@ def test_of_the_day_s_checks_no_more_are_opened(case):
     assert [len(each.checks) for each in case.members["bank"].told] == [3, 2]
 
 
+def test_no_log_is_read_of_longer_ago_than_the_registry_says(case):
+    case.network.change("auditor", audit=AuditRights(None, 5, read_days=30))
+    month = timedelta(days=30)
+    with refused("no_audit_right"):
+        admit(case, wire(case, start=NOW - month - timedelta(milliseconds=1)))
+    signed = wire(case, start=NOW - month)
+    admit(case, signed)
+    case.clock.at += timedelta(hours=23)
+    assert shown(case, signed), "the bound counts from the request"
+    case.network.change("auditor", audit=AuditRights(None, 5, read_days=1))
+    with refused("no_audit_right"):
+        shown(case, signed)
+
+
+def test_a_bound_beyond_all_calendars_bounds_nothing(case):
+    case.network.change("auditor", audit=AuditRights(None, 5, read_days=2**53 - 1))
+    admit(case, wire(case, start=datetime(1970, 1, 1, tzinfo=UTC)))
+
+
 def proving(case, number, receipts):
     named = tuple(bytes([number]) + index.to_bytes(31) for index in range(receipts))
     return wire(case, action="prove", access=uuid7(number), receipts=named, start=None, end=None)

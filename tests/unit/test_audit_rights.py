@@ -84,6 +84,8 @@ BAD = {
     "true": {"members": None, "open_per_day": True},
     "a fraction": {"members": None, "open_per_day": 1.5},
     "no number": {"members": None, "open_per_day": None},
+    "no day": {"members": None, "open_per_day": 1, "read_days": 0},
+    "no days": {"members": None, "open_per_day": 1, "read_days": None},
 }
 
 
