@@ -45,7 +45,7 @@ def missing(bench: Bench) -> Iterator[Outcome]:
                 continue
             if not standing.shows(exchange.answered_at):
                 continue
-            if any(bench.facts.rows("knows_the_ask", exchange.ask, member)):
+            if any(bench.facts.rows("knows_the_ask", exchange.ask, member, exchange.batch)):
                 continue  # it logged another answer, which is `altered`; or that it got none, which is counted
             charge = contacts.charge(exchange, member, other)
             yield charge or Tally("late", member)

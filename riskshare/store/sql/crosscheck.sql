@@ -6,8 +6,16 @@ create index if not exists unanswered_by_ask on unanswered (ask);
 create index if not exists snapshot_by_digest on snapshot (owner, digest);
 create index if not exists snapshot_by_version on snapshot (list, epoch, version);
 create index if not exists epoch_by_digest on epoch (owner, digest);
-create index if not exists exchange_by_ask on exchange (ask);
+create index if not exists exchange_by_batch on exchange (batch);
 create index if not exists exchange_by_pair on exchange (owner, querier, answered_at);
+-- Ids of receipts that do not simply stand once in each of two logs, and of those that step 7 of replay objects to, as it
+-- does to each that stands in the log of a third member. Of all others it is known that they stand in both sides' logs.
+drop table if exists odd;
+create table odd (id blob primary key, rows integer not null, logs integer not null) without rowid;
+insert into odd
+select id, count(*) as rows, count(distinct member) as logs from receipt indexed by receipt_by_id
+group by id having rows <> 2 or logs <> 2;
+insert or ignore into odd select id, 2, 2 from flaw cross join receipt using (member, idx) where step = '7';
 drop table if exists profile;
 create table profile as
 select owner, querier, purpose, registry, epoch, answered_at / 86400000 as day, count(*) as exchanges,
@@ -21,8 +29,9 @@ drop index if exists unanswered_by_ask;
 drop index if exists snapshot_by_digest;
 drop index if exists snapshot_by_version;
 drop index if exists epoch_by_digest;
-drop index if exists exchange_by_ask;
+drop index if exists exchange_by_batch;
 drop index if exists exchange_by_pair;
+drop table if exists odd;
 drop table if exists profile
 
 -- A replay that was not finished has its inputs among `about`.
@@ -35,10 +44,10 @@ select distinct member from flaw where step in ('1', '4') or (step = '3' and kin
 
 -- name: one_sided
 select exchange.*, max(receipt.member = querier), max(receipt.member = owner)
-from receipt indexed by receipt_by_id
-join exchange on exchange.id = receipt.id
+from odd cross join receipt indexed by receipt_by_id on receipt.id = odd.id
+cross join exchange on exchange.id = odd.id
 where exchange.faults & ?1 = 0
-group by receipt.id
+group by odd.id
 having max(receipt.member = querier) = 0 or max(receipt.member = owner) = 0
 
 -- name: places
@@ -47,19 +56,31 @@ select member, idx from receipt where id = ?1 order by member, idx
 -- name: knows_the_ask
 select 1 from unanswered where ask = ?1 and member = ?2
 union all
-select 1 from exchange indexed by exchange_by_ask
-join receipt indexed by receipt_by_id on receipt.id = exchange.id where exchange.ask = ?1 and receipt.member = ?2
+select 1 from exchange indexed by exchange_by_batch
+cross join receipt indexed by receipt_by_id on receipt.id = exchange.id and receipt.member = ?2
+where exchange.batch = ?3 and exchange.ask = ?1
 limit 1
 
 -- name: repeated
-select member, id, count(*), min(idx), max(idx) from receipt indexed by receipt_by_id
-group by id, member having count(*) > 1
+select receipt.member, receipt.id, count(*), min(receipt.idx), max(receipt.idx)
+from odd cross join receipt indexed by receipt_by_id on receipt.id = odd.id
+where odd.rows > odd.logs group by receipt.id, receipt.member having count(*) > 1
 
+-- What there is once of a batch is seen in an index: next to all. Malformed exchanges are all of batch x''.
 -- name: of_a_batch
+with often as (
+    select batch from exchange indexed by exchange_by_batch group by batch having count(*) > 1
+    union
+    select batch from unanswered group by batch having count(*) > 1
+    union
+    select batch from unanswered
+    where exists (select 1 from exchange indexed by exchange_by_batch where exchange.batch = unanswered.batch)
+)
 select owner, querier, batch from (
-    select owner, querier, batch, ask, answer from exchange where faults & ?1 = 0
+    select owner, querier, batch, ask, answer from often
+    cross join exchange indexed by exchange_by_batch using (batch) where faults & ?1 = 0
     union all
-    select owner, member, batch, ask, null from unanswered
+    select owner, member, batch, ask, null from unanswered where batch in (select batch from often)
 )
 group by owner, querier, batch having min(ask) <> max(ask) or min(answer) <> max(answer)
 
@@ -240,9 +261,7 @@ where bucket >= ?2 and bucket < ?3 group by member, slot order by slot, member
 select querier, count(*) from named_snapshot group by querier
 
 -- name: two_sided
-select coalesce(sum(logs = 2), 0) from (
-    select count(distinct member) as logs from receipt indexed by receipt_by_id group by id
-)
+select ((select count(*) from receipt) - coalesce(sum(rows), 0)) / 2 + coalesce(sum(logs = 2), 0) from odd
 
 -- name: last_minute
 select coalesce(max(bucket), 0) from activity where member = ?1 and bucket <= ?2
