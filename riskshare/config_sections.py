@@ -332,8 +332,9 @@ class AuditSection(Section):
         " Receipts and sealed checks stay.",
     )
     settle: Literal["months", "any"] = Field(
-        "months",
-        description="What is settled with other members: whole months (UTC); or any, if both want it.",
+        "any",
+        description="Periods that are settled with other members: any that lies behind; or months, whole ones (UTC)"
+        " only, so that nobody has a part of a month settled and others have to settle around it.",
     )
 
 

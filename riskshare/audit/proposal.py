@@ -189,8 +189,7 @@ def no_month() -> InputError:
     """The refusal of a period that is not a month, where only months are settled."""
     return InputError(
         "Only whole months (UTC) are settled here, so that no part of a month keeps the rest of it from being settled."
-        " Give --from its first day and --to its last one; for other periods both members set audit.settle to any in"
-        " their configurations.",
+        " Give --from its first day and --to its last one, or agree on audit.settle = any in the configurations.",
         code="settlement_period",
     )
 

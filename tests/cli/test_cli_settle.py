@@ -19,7 +19,6 @@ MONTH = ("--from", "2026-10-01", "--to", "2026-10-31")
         (("--from", "2026-11-02", "--to", "2026-11-01"), "invalid_input"),
         (("--from", "yesterday", "--to", "2026-11-01"), "invalid_input"),
         (("--from", "2026-11-01", "--to", "2999-11-01", "--with", "shop"), "period_open"),
-        (("--from", "2026-10-01", "--to", "2026-10-30", "--with", "nobody"), "settlement_period"),
         ((*MONTH, "--with", "nobody"), "unknown_member"),
         ((*MONTH, "--with", "jd"), "unknown_member"),
         ((*MONTH, "--with", "BANK"), "invalid_name"),
@@ -30,6 +29,13 @@ MONTH = ("--from", "2026-10-01", "--to", "2026-10-31")
 def test_what_is_not_usable_is_refused(answer, member, words, code):
     exit_code, found = answer("audit", "settle", *words, "--config", member)
     assert (exit_code, found[-1]["error"]["code"]) == (2, code)
+
+
+def test_who_settles_months_only_refuses_a_part_of_one(answer, member, monkeypatch):
+    monkeypatch.setenv("RISKSHARE_AUDIT__SETTLE", "months")
+    period = ("--from", "2026-10-01", "--to", "2026-10-30")
+    exit_code, found = answer("audit", "settle", *period, "--with", "nobody", "--config", member)
+    assert (exit_code, found[-1]["error"]["code"]) == (2, "settlement_period")
 
 
 @pytest.mark.parametrize(

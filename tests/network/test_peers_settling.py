@@ -29,8 +29,6 @@ LISTED = generate(501, 12, ("phone",))
 UNLISTED = generate(502, 60, ("phone",), exclude=LISTED)
 
 AT_ONCE = """
-import os
-os.environ["RISKSHARE_AUDIT__SETTLE"] = "any"
 from datetime import timedelta
 import riskshare.audit.settle
 import riskshare.peer.peer
