@@ -8,6 +8,7 @@ much in Python as in libsodium, so it runs in processes, which get the key throu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -229,6 +230,12 @@ class Processes:
             initializer=_start_worker,
             initargs=(setup, secrets),
         )
+
+    def start(self) -> None:
+        """Start all workers now, to work beside them meanwhile; without it each one starts when it is needed."""
+        with contextlib.suppress(BrokenProcessPool):  # `map` tells
+            for _ in range(self._count):
+                self._pool.submit(os.getpid)
 
     def map(self, function: Callable[[T], R], chunks: Iterable[T], *, ordered: bool = True) -> Iterator[R]:
         """Apply `function` to each chunk; results come in order, or as they are ready.

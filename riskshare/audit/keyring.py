@@ -38,7 +38,10 @@ class _Key:
     void_from: int | None
 
     def in_term(self, at: int) -> bool:
-        return any(begin - SKEW <= at and (end is None or at < end + SKEW) for begin, end in self.spans)
+        for begin, end in self.spans:  # noqa: SIM110 - asked twice an exchange: a generator takes twice as long
+            if begin - SKEW <= at and (end is None or at < end + SKEW):
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ the main process are rows for the case database, and what does not hold (`Flaw`)
 from __future__ import annotations
 
 import gc
+import marshal
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256 as hash_of
@@ -43,8 +44,8 @@ WAITING: Final = frozenset({"querier", "adopted"})
 class PageJob(NamedTuple):
     """A page to verify: whose, from `first` to before `next`, of a log of `size` entries that is shown from `start`.
 
-    `shown` are the members whose logs are shown. With `wanted`, receipts at these indices are verified, and
-    nothing else is looked at.
+    `shown` are the members whose logs are shown, `ring` has the keys of all. With `wanted`, receipts at these indices
+    are verified, and nothing else is looked at.
     """
 
     files: Files
@@ -54,6 +55,7 @@ class PageJob(NamedTuple):
     start: int
     size: int
     shown: frozenset[str]
+    ring: Keyring
     wanted: frozenset[int] | None = None
 
 
@@ -70,6 +72,12 @@ class PageFacts:
     waiting: int = 0
     flaws: list[Flaw] = field(default_factory=list)
 
+    def __reduce__(self) -> tuple[Callable[[bytes], PageFacts], tuple[bytes]]:
+        """As it travels: `marshal` writes and reads thousands of plain rows in a third of the time of `pickle`."""
+        plain = dict(self.tables), self.named, self.activity, dict(self.tallies), self.waiting
+        flaws = [tuple(flaw) for flaw in self.flaws]
+        return _arrived, (marshal.dumps((self.member, self.next, *plain, flaws)),)
+
     def flaw(self, step: str, kind: str, index: int, sentence: str) -> None:
         """Something does not hold."""
         self.flaws.append(Flaw(self.member, step, kind, index, sentence))
@@ -85,8 +93,15 @@ class PageFacts:
         counts[2] += elements
 
 
+def _arrived(data: bytes) -> PageFacts:
+    # What a worker of ours wrote, in the pickle that this stands in.
+    member, following, tables, named, activity, tallies, waiting, flaws = marshal.loads(data)  # noqa: S302
+    found = defaultdict(list, tables)
+    return PageFacts(member, following, found, named, activity, Counter(tallies), waiting, list(map(Flaw._make, flaws)))
+
+
 class Looking:
-    """What a process knows: whose keys are whose."""
+    """Looks at a page, and knows whose keys are whose."""
 
     def __init__(self, ring: Keyring) -> None:
         self._ring = ring
@@ -245,16 +260,13 @@ def _gap(first: int, following: int, facts: PageFacts) -> None:
 
 # -- in a process ----------------------------------------------------------------------------------------
 
-_looking: list[Looking] = []
 
-
-def start_worker(ring: Keyring) -> None:
-    """First in each process: what it must know."""
+def start_worker() -> None:
+    """First in each process."""
     gc.freeze()
     gc.set_threshold(GARBAGE)
-    _looking[:] = [Looking(ring)]
 
 
 def page_in_worker(job: PageJob) -> PageFacts:
-    """Verify a page in a process that `start_worker` prepared. Raises DiskError."""
-    return _looking[0].page(job)
+    """Verify a page, in a process that may be another one. Raises as `Looking.page`."""
+    return Looking(job.ring).page(job)

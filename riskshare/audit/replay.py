@@ -223,22 +223,23 @@ class Replay:
             RiskshareError: a process was lost (`worker_lost`); run it again.
 
         """
-        looks = {member: files.look_through() for member, files in self._folders.items()}
-        self._grow_chain()
-        versions = Versions(tuple(self._chain.versions))
-        self._case.begin(self._inputs(looks, versions))
-        with self._workers(make_keyring(versions.registries)) as spread:
+        with self._workers() as spread:
+            looks = {member: files.look_through() for member, files in self._folders.items()}
+            self._grow_chain()
+            versions = Versions(tuple(self._chain.versions))
+            ring = make_keyring(versions.registries)
+            self._case.begin(self._inputs(looks, versions))
             # 1 to 3.
             for member in self._folders:
                 self._log(member, versions, spread)
             logs = [log for log in self._case.logs() if self._case.reached(log.member, "shown")]
             # 4 to 7: the rows of all pages.
-            self._rows(logs, spread)
+            self._rows(logs, ring, spread)
             # 5.
             self._registries()
             # 7.
             self._case.index()
-            self._waiting(logs, spread)
+            self._waiting(logs, ring, spread)
         self._blame()
         # 8 and 9.
         members = tuple(self._member(member) for member in self._folders)
@@ -247,13 +248,13 @@ class Replay:
         return replayed
 
     @contextmanager
-    def _workers(self, ring: Keyring) -> Iterator[Spread]:
-        """All cores; or this process alone, for what is little."""
+    def _workers(self) -> Iterator[Spread]:
+        """All cores, and what comes first is done while they start; or this process alone, for what is little."""
         if sum(_size_of(files) for files in self._folders.values()) < SMALL:
-            start_worker(ring)
             yield map
             return
-        with Processes(start_worker, (ring,), count=self._cores) as processes:
+        with Processes(start_worker, count=self._cores) as processes:
+            processes.start()
             yield processes.map
 
     def _grow_chain(self) -> None:
@@ -322,12 +323,12 @@ class Replay:
 
     # -- their rows ----------------------------------------------------------------------
 
-    def _rows(self, logs: Sequence[LogRow], spread: Spread) -> None:
+    def _rows(self, logs: Sequence[LogRow], ring: Keyring, spread: Spread) -> None:
         """Steps 4 to 7, page by page: each page's facts stand together with how far it leads."""
         of = sum(log.size - log.start for log in logs)
         done = sum(map(self._member_rows, (log.member for log in logs)))
         shown = frozenset(log.member for log in logs)
-        for facts in spread(page_in_worker, (job for log in logs for job in self._pages(log, shown))):
+        for facts in spread(page_in_worker, (job for log in logs for job in self._pages(log, shown, ring))):
             self._write(facts)
             done += sum(facts.tallies[kind] for kind in KINDS)
             self._watch.progress("rows", min(done, of), of)
@@ -337,7 +338,7 @@ class Replay:
         tallies = self._case.tallies(member)
         return sum(tallies.get(kind, 0) for kind in KINDS)
 
-    def _pages(self, log: LogRow, shown: frozenset[str]) -> Iterator[PageJob]:
+    def _pages(self, log: LogRow, shown: frozenset[str], ring: Keyring) -> Iterator[PageJob]:
         """The pages of a log that are not done, each to where the next one begins."""
         files = self._folders[log.member]
         reached = self._case.reached(log.member, "rows")
@@ -346,7 +347,7 @@ class Replay:
             firsts.insert(0, log.start if log.start < log.size else 0)
         for first, following in pairwise([*firsts, log.size]):
             if first >= reached:
-                yield PageJob(files, log.member, first, following, log.start, log.size, shown)
+                yield PageJob(files, log.member, first, following, log.start, log.size, shown, ring)
 
     def _write(self, facts: PageFacts, *, again: bool = False) -> None:
         case = self._case
@@ -361,24 +362,25 @@ class Replay:
             case.add_flaws(facts.flaws)
             case.reach(facts.member, "rows", facts.next)
 
-    def _waiting(self, logs: Sequence[LogRow], spread: Spread) -> None:
+    def _waiting(self, logs: Sequence[LogRow], ring: Keyring, spread: Spread) -> None:
         """Step 7, for receipts of queriers that do not stand in their owners' logs."""
         left = self._case.wait()
         if not left:
             return
         done = 0
-        for facts in spread(page_in_worker, self._waiting_pages(logs)):
+        for facts in spread(page_in_worker, self._waiting_pages(logs, ring)):
             self._write(facts, again=True)
             done += len(facts.tables["exchange"])
             self._watch.progress("receipts of one side", done, left)
 
-    def _waiting_pages(self, logs: Sequence[LogRow]) -> Iterator[PageJob]:
+    def _waiting_pages(self, logs: Sequence[LogRow], ring: Keyring) -> Iterator[PageJob]:
         for log in logs:
             files = self._folders[log.member]
             for first, following in pairwise([*files.firsts(), log.size]):
                 wanted = self._case.waiting(log.member, first, following)
                 if wanted:
-                    yield PageJob(files, log.member, first, following, log.start, log.size, frozenset(), wanted)
+                    part = log.start, log.size
+                    yield PageJob(files, log.member, first, following, *part, frozenset(), ring, wanted)
 
     def _blame(self) -> None:
         """Step 7: a receipt with a fault convicts each member that logged it."""

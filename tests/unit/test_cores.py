@@ -319,6 +319,24 @@ def test_a_setup_that_fails_is_an_error_and_no_hang(tmp_path):
     assert caught.value.code == "worker_lost"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_setup_that_fails_at_an_early_start_is_told_by_the_first_work(tmp_path):
+    with Processes(os.chdir, (str(tmp_path / "absent"),), count=2) as pool:
+        pool.start()
+        with pytest.raises(RiskshareError) as caught:
+            list(pool.map(abs, [1]))
+        assert caught.value.code == "worker_lost"
+
+
+def test_workers_that_are_started_early_are_there_before_their_work():
+    before = set(workers())
+    with Processes(count=2) as pool:
+        pool.start()
+        assert len(set(workers()) - before) == 2
+        assert list(pool.map(abs, [-1, -2])) == [1, 2]
+    assert not set(workers()) - before, "close ends them"
+
+
 def test_a_worker_that_dies_is_an_error_and_no_hang():
     with Processes(count=2) as pool:
         with pytest.raises(RiskshareError) as caught:
