@@ -13,6 +13,7 @@
 | `hidden_snapshot` | the accused signed the snapshot, and its log reaches beyond that |
 | `answered_suspended` | the owner knew a version that suspends the querier, before it answered |
 | `wrong_settlement` | the accused signed the settlement; receipts of its period are more, fewer or others |
+| `other_identifier`, `wrong_verdict` | the record of a check contradicts itself, or an ask: see `open_evidence` |
 
 `missing`, `hidden_snapshot`, the second form of `unknown_epoch` and `wrong_settlement` rest on an absence, or on the
 order of a log: `Conviction.replay` names the log to replay.
@@ -39,6 +40,7 @@ from riskshare.audit.judging import (
     signer_of,
 )
 from riskshare.audit.keyring import make_keyring
+from riskshare.audit.open_evidence import ASK_AGAIN, KINDS, fault_of
 from riskshare.audit.settlement_evidence import contradiction
 from riskshare.audit.statements import Refused, Shown, read_statement
 from riskshare.audit.versions import Versions
@@ -78,7 +80,7 @@ def convicts(data: bytes, versions: Versions, received: datetime) -> Conviction:
         raise no_proof("The evidence is of another network than the registry.")
     rule = _RULES.get(file.kind)
     if rule is None:
-        raise no_proof(f"Evidence of the kind {file.kind} is not verified here.")
+        raise no_proof(ASK_AGAIN.get(file.kind) or f"Evidence of the kind {file.kind} is not verified here.")
     logs, seen = see(file, versions)
     return rule(Court(file, versions, logs, seen))
 
@@ -422,6 +424,10 @@ def _wrong_settlement(court: Court) -> Conviction:
     return court.convict(*contradiction(settlement, later, court.loose(), court.file.grace, court.versions))
 
 
+def _opened(court: Court) -> Conviction:
+    return court.convict(fault_of(court.entry(0, court.accused), court.file.shown, court.file.kind, court.versions))
+
+
 _RULES: Final[Mapping[str, Callable[[Court], Conviction]]] = {
     "missing": _missing,
     "unsigned": _unsigned,
@@ -434,6 +440,7 @@ _RULES: Final[Mapping[str, Callable[[Court], Conviction]]] = {
     "hidden_snapshot": _hidden_snapshot,
     "answered_suspended": _answered_suspended,
     "wrong_settlement": _wrong_settlement,
+    **dict.fromkeys(KINDS, _opened),
 }
 
 REFUSALS: Final = (EncodingError, TrustError, RegistryError)

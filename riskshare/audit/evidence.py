@@ -9,6 +9,7 @@ Canonical JSON with these fields:
 | `entries` | entries of logs: member, index, kind, salt, statement, signature, proof, number of the checkpoint |
 | `receipts` | further receipts, which their signatures prove, base64 |
 | `statements` | signed statements that stand on no ledger: kind and the CBOR map in which they travel |
+| `shown` | what a member showed of a check that was opened (`opened.ShownCheck`), base64; only where there is one |
 | `absent` | null; or what is *not* in a log: number of the checkpoint, SHA-256 of the statement looked for |
 
 An absence cannot be put into a file. Where a conviction rests on one, the file says of which log, and that has to be
@@ -24,6 +25,7 @@ from typing import Any, Final, TypeVar
 
 from riskshare.audit.finality import Cosigned, read_cosigned
 from riskshare.audit.finding import FINDINGS
+from riskshare.audit.opened import MAX_CHECK
 from riskshare.audit.versions import Versions
 from riskshare.encoding import (
     MAX_SAFE_INTEGER,
@@ -109,12 +111,15 @@ class EvidenceFile:
     receipts: tuple[bytes, ...] = field(default=(), repr=False)
     statements: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     absent: Absent | None = None
+    shown: bytes = field(default=b"", repr=False)
 
     def to_bytes(self) -> bytes:
         """The file."""
         absent = self.absent
+        shown = {"shown": base64_text(self.shown)} if self.shown else {}
         return canonical_json(
             {
+                **shown,
                 "absent": absent and {"checkpoint": absent.checkpoint, "statement": absent.statement.hex()},
                 "accused": self.accused,
                 "checkpoints": [base64_text(note) for note in self.checkpoints],
@@ -141,7 +146,7 @@ def read_evidence(data: bytes) -> EvidenceFile:
 
     """
     body: Any = parse_canonical_json(data, limit=MAX_BYTES)
-    if type(body) is not dict or body.keys() != _KEYS:
+    if type(body) is not dict or body.keys() - {"shown"} != _KEYS:
         raise EncodingError("An evidence file has not exactly the fields of one.")
     if type(body["kind"]) is not str or body["kind"] not in FINDINGS:
         raise EncodingError("An evidence file is of a kind of finding that there is not.")
@@ -159,6 +164,7 @@ def read_evidence(data: bytes) -> EvidenceFile:
         receipts=_many(body["receipts"], lambda one: parse_base64(one, limit=MAX_STATEMENT), MAX_RECEIPTS),
         statements=_many(body["statements"], _statement, MAX_ENTRIES),
         absent=None if body["absent"] is None else _absent(body["absent"]),
+        shown=parse_base64(body["shown"], limit=MAX_CHECK) if "shown" in body else b"",
     )
 
 

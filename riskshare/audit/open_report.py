@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from riskshare.audit.basis import Fault
 from riskshare.audit.finding import Evidence, Finding, Observation
@@ -55,8 +56,11 @@ class About:
     again: tuple[str, ...]
 
 
-def open_report(found: Opened, about: About, digest: Digest) -> Report:
-    """The report of all that was opened."""
+def open_report(
+    found: Opened, about: About, digest: Digest, proofs: Mapping[tuple[UUID, str], Evidence] | None = None
+) -> Report:
+    """The report of all that was opened. `proofs` is evidence that a stranger can verify, by check and kind."""
+    proofs = proofs or {}
     whole = sum(one.whole for one in found.checks)
     observations = [Observation("unopened", found.member, len(found.checks) - whole, len(found.checks))]
     sample = about.drawn
@@ -71,11 +75,14 @@ def open_report(found: Opened, about: About, digest: Digest) -> Report:
         members=(found.member,),
         figures=tuple(_figures(found, about)),
         steps=_steps(found, about),
-        findings=tuple(_findings(found, digest)),
+        findings=tuple(_findings(found, digest, proofs)),
         observations=tuple(one for one in observations if one.count),
         tables=(*_chances(about, _sound(found)), _table(found)),
         limits=(*LIMITS, *(sentences(sample.population, len(sample.checks), _sound(found)) if about.seed else ())),
-        again=about.again,
+        again=(
+            *about.again,
+            *(f"riskshare audit evidence {one.path} --network registry" for one in list(proofs.values())[:20]),
+        ),
     )
 
 
@@ -132,25 +139,26 @@ def _sentence(why: Sequence[str]) -> str:
     )
 
 
-def _findings(found: Opened, digest: Digest) -> Iterator[Finding]:
+def _findings(found: Opened, digest: Digest, proofs: Mapping[tuple[UUID, str], Evidence]) -> Iterator[Finding]:
     for one in found.checks:
         for fault in dict.fromkeys(one.faults):
-            yield _finding(fault, digest, (check_path(found.member, one.stated.check),), one)
+            check = one.stated.check
+            proof = proofs.get((check, fault.kind))
+            yield _finding(fault, digest, check_path(found.member, check), one, proof)
     for fault in found.owner_faults:
-        yield _finding(fault, digest, (proof_path(fault.accused, fault.receipt),), None)
+        yield _finding(fault, digest, proof_path(fault.accused, fault.receipt), None, None)
 
 
-def _finding(fault: Fault, digest: Digest, paths: Sequence[str], check: OpenedCheck | None) -> Finding:
+def _finding(fault: Fault, digest: Digest, path: str, check: OpenedCheck | None, proof: Evidence | None) -> Finding:
     about = {"step": fault.step}
     if check is not None:
         about["check"] = str(check.stated.check)
     if fault.receipt:
         about["receipt"] = fault.receipt.hex()
-    evidence = []
-    for path in paths:
-        known = digest(path)
-        if known is not None:
-            evidence.append(Evidence(path, known, "what the accused showed; it holds identifiers, keep it closed"))
+    evidence = [] if proof is None else [proof]
+    known = digest(path)
+    if known is not None:
+        evidence.append(Evidence(path, known, "what the accused showed; it holds identifiers, keep it closed"))
     at = None if check is None else check.stated.answered_at
     return Finding(fault.kind, fault.accused, fault.sentence, at, about, tuple(evidence))
 

@@ -226,6 +226,11 @@ def proof_path(owner: str, receipt: bytes) -> str:
     return f"open/{owner}/proof-{receipt.hex()}.cbor"
 
 
+def contradiction_path(member: str, kind: str, check: UUID) -> str:
+    """Where the evidence lies that a check contradicts itself: it holds identifiers."""
+    return f"open/{member}/{kind}-{check}.json"
+
+
 def snapshot_path(digest: bytes) -> str:
     """Where a snapshot statement lies in the auditor's folder."""
     return f"open/snapshots/{digest.hex()}.cbor"

@@ -26,6 +26,7 @@ from riskshare.audit.sources import Owners, Sources
 from riskshare.audit.visit import Visits
 from riskshare.cli.acting import opened
 from riskshare.cli.auditing_collect import OneRegistry
+from riskshare.cli.auditing_contradictions import write_contradictions
 from riskshare.cli.auditing_screen import show, show_written
 from riskshare.cli.own_ledger import registry_in_force
 from riskshare.cli.periods import read_period
@@ -228,7 +229,8 @@ class _Work:
             unknown=chosen.unknown,
             again=(_again(self.wish, chosen),),
         )
-        return open_report(found, about, shelf.digest)
+        proofs = write_contradictions(found, self.wish.out, facts)
+        return open_report(found, about, shelf.digest, proofs)
 
 
 def _again(wish: Wish, chosen: _Chosen) -> str:

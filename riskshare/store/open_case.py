@@ -53,6 +53,11 @@ class OpenCase:
                 chosen[check] = Stated(check, moment_of(answered_at), record)
         return chosen
 
+    def place(self, member: str, check: UUID) -> int | None:
+        """The index of a check in the member's log; None if it is not there."""
+        found = self._case.select("select min(idx) from check_ where member = ? and id = ?", member, check.bytes)
+        return next((index for (index,) in found), None)
+
     def part(self, member: str) -> tuple[int, int] | None:
         """The period for which the member's log was replayed (milliseconds since 1970); None if it was not."""
         found = self._case.select("select opened, closed from log where member = ?", member)
