@@ -1,0 +1,1 @@
+-- Changes, history, never-list, case references, terms of the life of a list.

@@ -1,0 +1,1 @@
+-- Imports that go on where they stopped.

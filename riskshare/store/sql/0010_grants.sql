@@ -1,0 +1,1 @@
+-- Lists for named members, and the rotation of the data key.

@@ -1,0 +1,1 @@
+-- Epochs whose computing goes on where it stopped.
