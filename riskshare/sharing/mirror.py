@@ -2,9 +2,12 @@
 
 Order of taking a snapshot: statement verified -> missing versions walked -> all of them kept, for members to compare
 (`remembered`) -> missing segments fetched and on disk ->
-each byte of them, and the labels of them all, verified -> accepted, and the new view serves -> state stored. Until then
-the last good one serves, until it expires. A crash in between costs a repetition, nothing else: what is on disk
-is verified again when it is taken up.
+each byte of them, and the labels of them all, verified -> accepted, and the state stored -> the new view serves. Until
+then the last good one serves, until it expires. A crash in between costs a repetition, nothing else: what is on disk
+is verified again when it is taken up. What has served is what a restart finds, unless the store was away: a snapshot
+serves then without having been stored, for a withdrawal must not wait for our database.
+
+After a restart all lists are stale until their owners have been asked: an entry may have been withdrawn meanwhile.
 
 While the newest statement that an owner offers is refused, the last good one gives hits and no clear, and `standing`
 says why and since when. An older one than before (`rollback`) is no newest: it is refused and told, and what serves
@@ -183,6 +186,7 @@ class Mirror:
                 self._observer.failed(row.owner, row.list_name, error)
                 continue
             self._saved[row.owner, row.list_name] = (row.revision, canonical_json(without_times(value)))
+        self.trusted.was_away()
         believed = self.trusted.open_statements()  # kept already, unless a crash came between
         self._remembered.add((value, signed) for value, signed in believed if isinstance(value, SnapshotStatement))
         for owner in owners:
@@ -249,8 +253,12 @@ class Mirror:
         view = await asyncio.to_thread(self._copies.view, snapshot, following)
         for index, ref in enumerate(snapshot.segments):
             self.trusted.accept_segment(list_name, digest, index, self._copies.facts(snapshot, ref))
+        try:
+            await self.save(owner, list_name)
+        except StoreError:
+            self._serve(snapshot, digest, view)
+            raise
         self._serve(snapshot, digest, view)
-        await self.save(owner, list_name)
         return True
 
     async def unchanged(self, owner: str, list_name: str, epoch: bytes) -> None:

@@ -6,6 +6,9 @@ a change-over, which no catalogue names. So an end takes effect here with the ne
 the owner's lists, in each epoch that is answered for, another task holds a long poll, so that a change arrives as soon
 as it is published. What is believed is decided by `TrustedSnapshots`, what is kept by `Mirror`.
 
+Whoever was away catches up first: after a start, a failure or a halt of this process the next poll is not held, and
+until it has been answered nothing is confirmed that was not confirmed before.
+
 Whatever fails is told to the observer and tried again after growing pauses; one owner's trouble touches no other.
 """
 
@@ -14,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from riskshare.errors import PeerDown, PeerRefused, RiskshareError, SnapshotError
@@ -23,6 +26,10 @@ from riskshare.sharing.mirror import Mirror, Observer, Place, Source
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 15.0
+LATE: Final = timedelta(seconds=10)
+"""An answer that has been on its way for so much longer than it was held may be of a time before this process was
+halted, as with its machine: it confirms nothing."""
+
 EPOCHS_AT_ONCE: Final = 8
 """Epoch statements that are read from one owner at the same time."""
 
@@ -144,24 +151,40 @@ class Subscriber:
         return None
 
     async def _follow_list(self, place: Place) -> None:
+        hold = 0.0
+
+        async def step() -> None:
+            nonlocal hold
+            held, hold = hold, 0.0
+            hold = self._rules.hold_seconds if await self.poll(place, held) else 0.0
+
+        await self._again_and_again(_owner(place), place[0], step)
+
+    async def poll(self, place: Place, hold: float) -> bool:
+        """Ask once for the newest snapshot of a list, held for `hold` seconds; False if the answer came too late.
+
+        Raises:
+            RiskshareError: it cannot be had, is refused, or could not be stored; see `Mirror.take`.
+
+        """
         list_name, epoch = place
         owner = _owner(place)
-
-        async def poll() -> None:
-            following = self.mirror.following(list_name, epoch)
-            known = following.digest if following else None
-            data = await self._source.snapshot(owner, list_name, epoch, known, self._rules.hold_seconds)
-            self.unreachable.discard(owner)
-            if data is not None:
-                news = await self.mirror.take(owner, place, data)
-            else:
-                news = known is not None
-                if news:
-                    await self.mirror.unchanged(owner, list_name, epoch)
-            if not news:
-                await asyncio.sleep(FIRST_PAUSE)  # an owner that does not hold polls must not keep us busy
-
-        await self._again_and_again(owner, list_name, poll)
+        following = self.mirror.following(list_name, epoch)
+        known = following.digest if following else None
+        asked = self._now()
+        data = await self._source.snapshot(owner, list_name, epoch, known, hold)
+        self.unreachable.discard(owner)
+        if self._now() - asked > timedelta(seconds=hold) + LATE:
+            return False
+        if data is not None:
+            news = await self.mirror.take(owner, place, data)
+        else:
+            news = known is not None
+            if news:
+                await self.mirror.unchanged(owner, list_name, epoch)
+        if not news:
+            await asyncio.sleep(FIRST_PAUSE)  # an owner that does not hold polls must not keep us busy
+        return True
 
     async def _again_and_again(self, owner: str, list_name: str, step: Callable[[], Awaitable[None]]) -> None:
         """Repeat a step for ever, with growing pauses after failures."""

@@ -192,6 +192,13 @@ class TrustedSnapshots:
         if owner in self._owners:
             self._owners[owner].poll(when)
 
+    def was_away(self) -> None:
+        """Note that nobody was here to be told: nothing is confirmed until the owners have been asked again."""
+        for announced in self._owners.values():
+            announced.polled_at = None
+        for chain in [chain for history in self._lists.values() for chain in history.chains.values()]:
+            chain.confirmed_at = None
+
     # -- what is believed ------------------------------------------------------------
 
     def catalogue(self, owner: str) -> CatalogueStatement | None:

@@ -185,7 +185,7 @@ async def test_a_list_whose_files_are_damaged_at_the_start_makes_its_owner_stale
     world.reader.files.delete(ref.file_digest)
     world.start(world.reader.files._folder)
     await world.mirror.restore(["jd"])
-    assert world.shown() == ("stale", {"jd/mules": True})
+    assert world.shown() == ("stale", {"jd/mules": False})
 
 
 async def test_a_list_that_vanished_makes_its_owner_stale_in_its_category(world):

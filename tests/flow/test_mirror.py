@@ -828,8 +828,9 @@ async def test_a_restart_takes_up_what_was_there(world):
     await world.restart().mirror.restore(["jd"])
     assert world.listed() == PHONES[:11]
     assert world.source.calls == []
-    assert world.status() is Status.CURRENT
+    assert world.status() is Status.STALE  # whatever was withdrawn meanwhile
     assert await world.take() is False
+    assert world.status() is Status.CURRENT
 
 
 async def test_a_restart_remembers_what_to_refuse(world):
@@ -888,6 +889,42 @@ async def test_a_state_that_was_not_stored_is_stored_by_the_next_poll(world):
     await world.reader.mirror.save("jd", world.name)
     await world.restart().mirror.restore(["jd"])
     assert world.listed() == PHONES[:3]
+
+
+async def test_a_restart_is_stale_until_the_catalogue_is_read_again_too(world):
+    await world.follow(*PHONES[:3])
+    await world.restart().mirror.restore(["jd"])
+    assert world.reader.mirror.standing("jd", world.desk.clock()).status is Status.STALE
+    await world.learn()
+    assert world.reader.mirror.standing("jd", world.desk.clock()).status is Status.CURRENT
+
+
+async def test_what_serves_has_been_stored(world):
+    await world.follow(*PHONES[:3])
+    served = []
+    world.state.fault = lambda: served.append(world.listed())
+    await world.follow(PHONES[3], withdraw=[PHONES[0]])
+    assert served
+    assert all(listed == PHONES[:3] for listed in served)
+    assert world.listed() == PHONES[1:4]
+
+
+async def test_a_crash_while_the_state_is_stored_has_shown_nothing_new(world):
+    await world.follow(*PHONES[:3])
+    await world.publish(withdraw=[PHONES[0]])
+
+    def crash():
+        raise KeyboardInterrupt
+
+    world.state.fault = crash
+    with pytest.raises(KeyboardInterrupt):
+        await world.take()
+    assert world.listed() == PHONES[:3]
+    world.state.fault = lambda: None
+    await world.restart().mirror.restore(["jd"])
+    assert world.status() is not Status.CURRENT
+    await world.take()
+    assert world.listed() == PHONES[1:3]
 
 
 # --- several processes of one member

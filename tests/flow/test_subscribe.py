@@ -10,6 +10,7 @@ import pytest
 
 from riskshare.errors import PeerDown, StoreError
 from riskshare.sharing.catalogue import CatalogueStatement
+from riskshare.sharing.copies import Rules
 from riskshare.sharing.standing import Status
 from tests.simulator.publishing import Clock, Desk, MemoryState, Reader, StubbornSource, forge, look_up
 
@@ -35,9 +36,10 @@ class World:
         self.reader = None
         self.restart()
 
-    def restart(self):
+    def restart(self, rules=None):
+        desks = list(self.desks.values())
         self.reader = Reader(
-            self.folder / "mirror", self.source, list(self.desks.values()), clock=self.clock, state=self.state
+            self.folder / "mirror", self.source, desks, clock=self.clock, state=self.state, rules=rules
         )
 
     async def publish(self, name="jd"):
@@ -397,6 +399,63 @@ async def test_a_restart_goes_on_where_it_was(world):
     async with world.running():
         await until(lambda: world.finds("jd/fraud", PHONES[20]))
     assert len(world.source.fetched) == 1
+
+
+LONG_POLLS = Rules(catalogue_seconds=0.02, hold_seconds=60)
+
+
+async def test_after_a_restart_nothing_is_confirmed_and_the_first_poll_is_not_held(world):
+    async with world.running():
+        await until(lambda: world.version("jd/fraud") == 1)
+        await until(lambda: ("jd", "jd/fraud") in world.state.rows and ("jd", "") in world.state.rows)
+    world.restart(LONG_POLLS)
+    await world.reader.mirror.restore(["jd"])
+    assert world.finds("jd/fraud", PHONES[0])
+    assert world.status("jd/fraud") is Status.STALE
+    async with world.running():
+        await until(lambda: world.status("jd/fraud") is Status.CURRENT)
+
+
+@pytest.mark.parametrize(("late", "believed"), [(0.2 + 10, True), (0.2 + 11, False), (7200, False)])
+async def test_an_answer_from_before_this_process_was_halted_confirms_nothing(world, late, believed):
+    async with world.running():
+        await until(lambda: world.version("jd/fraud") == 1)
+    world.clock.wait(seconds=61)
+    answer = world.source.snapshot
+
+    async def halted(*arguments):
+        answered = await answer(*arguments)
+        world.clock.wait(seconds=late)
+        return answered
+
+    world.source.snapshot = halted
+    assert await world.reader.subscriber.poll(("jd/fraud", world.epoch()), 0.2) is believed
+    assert (world.status("jd/fraud") is Status.CURRENT) is believed
+    world.source.snapshot = answer
+    assert await world.reader.subscriber.poll(("jd/fraud", world.epoch()), 0.0)
+    assert world.status("jd/fraud") is Status.CURRENT
+
+
+@pytest.mark.parametrize("trouble", ["failure", "halt"])
+async def test_after_a_failure_or_a_halt_the_next_poll_is_not_held(world, trouble):
+    world.restart(LONG_POLLS)
+    holds = []
+    answer = world.source.snapshot
+
+    async def troubled(owner, list_name, epoch, known, wait):
+        holds.append(wait)
+        if len(holds) != 2:
+            return await answer(owner, list_name, epoch, known, wait)
+        world.clock.wait(seconds=120)
+        if trouble == "failure":
+            raise PeerDown(owner, "There is no connection.")
+        return None
+
+    world.source.snapshot = troubled
+    async with world.running():
+        await until(lambda: len(holds) == 4)
+        assert holds == [0, 60, 0, 60]
+        assert world.status("jd/fraud") is Status.CURRENT
 
 
 async def test_a_restart_without_files_fetches_them(world):
