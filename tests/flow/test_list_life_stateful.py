@@ -1,0 +1,434 @@
+"""One owner's list, driven at random through its life, and two readers who follow it: one replicates, one asks.
+
+The real publisher, what it serves, and the real mirrors, over stores in memory and a line that breaks on command. Beside
+them stands a plain dictionary of what the owner wants to be listed. Whatever happens:
+
+* what a reader finds is, entry by entry, what was listed when the snapshot that it holds was published, never a mix;
+* the digest over labels in that snapshot is that of those entries, worked out anew from the identifiers: a delta
+  never says anything else than the whole list would;
+* a list that may give a clear is at most a minute behind what its owner serves, and after a restart its owner has
+  been asked; the epoch that it is asked in is one that the owner answers for;
+* a version that a reader has shown is not followed by an older one, crashes included;
+* once both sides reach each other again, the readers find what the owner wants to be listed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from riskshare.errors import PeerDown, PeerRefused, RiskshareError, SegmentError, StoreError
+from riskshare.membership import oprf
+from riskshare.membership.identifier import parse
+from riskshare.membership.record import Record, label, open_record, record_key
+from riskshare.sharing.copies import Rules
+from riskshare.sharing.ending import end_epoch
+from riskshare.sharing.segment_read import NeedBucket
+from riskshare.sharing.standing import Status
+from riskshare.statement import SALT_BYTES
+from tests.simulator.publishing import NETWORK, Desk, MemoryState, Reader, StubbornSource
+
+UNIVERSE = tuple(f"phone:+861380013800{number}" for number in range(6))
+BOUND = timedelta(seconds=60)
+TERMS = {
+    "epoch": timedelta(days=6),
+    "changeover": timedelta(days=2),
+    "snapshot": timedelta(hours=24),
+    "reissue": timedelta(hours=1),
+    "deltas": 2,
+}
+SPANS = [timedelta(seconds=40), BOUND, timedelta(minutes=90), timedelta(hours=20), timedelta(days=2), timedelta(days=9)]
+READERS = ("replicates", "asks")
+IDENTIFIERS = st.sampled_from(UNIVERSE)
+WHO = st.sampled_from(READERS)
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+class Line(StubbornSource):
+    """A line that breaks after `left` calls."""
+
+    left: int | None = None
+
+    def _owner(self, owner, call):
+        if self.left is not None:
+            if self.left == 0:
+                raise PeerDown(owner, "The connection broke.")
+            self.left -= 1
+        return super()._owner(owner, call)
+
+    async def segment(self, owner, ref, out, *, offset, length):
+        try:
+            await super().segment(owner, ref, out, offset=offset, length=length)
+        except FileNotFoundError as error:
+            raise PeerRefused(owner, "Not here.", remote_code="not_found", status=404) from error
+
+
+class State(MemoryState):
+    """A reader's database, in which the `number`-th write from now on fails, or is done and nobody hears of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.failing = None
+        self.left = 0
+
+    def fail(self, how, number):
+        self.failing, self.left = how, number
+
+    async def save_trusted(self, row):
+        self.left -= 1
+        failing = self.failing if self.left == 0 else None
+        if failing == "before":
+            raise Crash
+        if failing == "away":
+            raise StoreError("away")
+        saved = await super().save_trusted(row)
+        if failing == "after":
+            raise Crash
+        return saved
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An entry as its owner wants it to be seen."""
+
+    level: str
+    disputed: bool
+    until: datetime
+
+
+@dataclass
+class Follower:
+    """A reader: what of it outlives its process, and what was seen of it."""
+
+    name: str
+    line: Line
+    state: State
+    reader: Reader | None = None
+    asked: bool = False  # since its process began
+    unsaved: bool = False  # its store was away: what it shows may be forgotten
+    best: dict[bytes, int] = field(default_factory=dict)  # by epoch, the highest version that was shown
+
+
+class ListMachine(RuleBasedStateMachine):
+    @initialize()
+    def begin(self):
+        self.loop = asyncio.new_event_loop()
+        self.folder = tempfile.TemporaryDirectory(prefix="rs-")
+        self.desk = Desk(Path(self.folder.name))
+        self.of = self.desk.create_list()
+        self.name = self.desk.full(self.of)
+        self.wanted = {}
+        self.shown = {}  # by digest of a snapshot, what it must show
+        self.steps = []  # how the steps of the next publication end
+        self.served = defaultdict(list)  # by epoch: (since, digest) of what the owner has served
+        self.tokens = {}
+        self.desk.store.fault = self.step
+        self.publisher = self.desk.publisher(**TERMS)
+        self.published = self.desk.new_published()
+        self.followers = {name: Follower(name, Line(), State()) for name in READERS}
+        for follower in self.followers.values():
+            self.start(follower)
+        self.put([UNIVERSE[0], UNIVERSE[1]], "high", 90)
+        self.publish()
+
+    def run(self, work):
+        return self.loop.run_until_complete(asyncio.wait_for(work, 20))
+
+    @property
+    def now(self):
+        return self.desk.clock()
+
+    # -- the owner -------------------------------------------------------------------
+
+    def step(self, name):
+        """The store's fault: note what a snapshot shows that is stored now; crash before or after it if told to."""
+        crashes = self.steps[0] if self.steps else None
+        if name == "publish" and crashes == "before":
+            raise Crash
+        if name == "published":
+            row = self.desk.store.snapshots[-1]
+            self.shown[row.digest] = {each: (entry.level, entry.disputed) for each, entry in self.listed().items()}
+            self.steps[:1] = []
+            if crashes == "after":
+                raise Crash
+
+    def listed(self):
+        """What is to be listed now, and nothing whose term is over."""
+        self.wanted = {each: entry for each, entry in self.wanted.items() if entry.until > self.now}
+        return self.wanted
+
+    @rule(identifiers=st.lists(IDENTIFIERS, min_size=1, max_size=3, unique=True),
+          level=st.sampled_from(["low", "high"]), days=st.sampled_from([1, 3, 90]))  # fmt: skip
+    def put(self, identifiers, level, days):
+        self.desk.put(self.of, *identifiers, level=level, days=days)
+        until = self.now + timedelta(days=days)
+        self.wanted.update((each, Wanted(level, disputed=False, until=until)) for each in identifiers)
+
+    @rule(identifier=IDENTIFIERS, reason=st.sampled_from(["appeal_upheld", "corrected"]))
+    def withdraw(self, identifier, reason):
+        if self.wanted.pop(identifier, None) is not None:
+            self.desk.change(self.of, identifier, "withdrawn", reason)
+
+    @rule(identifier=IDENTIFIERS, disputed=st.booleans())
+    def dispute_or_settle(self, identifier, disputed):
+        entry = self.listed().get(identifier)
+        if entry is not None and entry.disputed is not disputed:
+            self.desk.change(self.of, identifier, "disputed" if disputed else "active")
+            self.wanted[identifier] = Wanted(entry.level, disputed, entry.until)
+
+    @rule(identifier=IDENTIFIERS)
+    def restore(self, identifier):
+        handle = self.desk.data_key.handle(parse(identifier).oprf_input, self.name)
+        entry = self.desk.store.entries[self.of.id].get(handle)
+        if entry is not None and entry.state == "withdrawn" and entry.valid_until > self.now:
+            self.desk.change(self.of, identifier, "active")
+            level = Record.from_bytes(entry.record).level
+            self.wanted[identifier] = Wanted(level, disputed=False, until=entry.valid_until)
+
+    @rule()
+    def publish(self):
+        self.run(self.publisher.refresh())
+        self.load()
+
+    @rule(skipped=st.integers(0, 2), when=st.sampled_from(["before", "after"]))
+    def crash_while_publishing(self, skipped, when):
+        """The process dies at the (skipped + 1)-th snapshot, just before it is stored or just after."""
+        self.steps = [None] * skipped + [when]
+        try:
+            self.run(self.publisher.refresh())
+        except Crash:
+            self.publisher = self.desk.publisher(**TERMS)
+            self.published = self.desk.new_published()
+        self.steps = []
+
+    @rule()
+    def serve(self):
+        """What a notification of the database brings about, or a start of the owner's peer."""
+        with suppress(SegmentError):  # the next pass replaces what is lost
+            self.load()
+
+    def load(self):
+        try:
+            self.run(self.published.load())
+        finally:
+            self.note_what_is_served()
+
+    def note_what_is_served(self):
+        for line in (follower.line for follower in self.followers.values()):
+            line.owners["jd"] = self.published
+        for each in self.published.current():
+            served = self.served[each.epoch.digest]
+            if not served or served[-1][1] != each.snapshot.digest:
+                served.append((self.now, each.snapshot.digest))
+
+    @rule()
+    def end_the_epoch(self):
+        """The key is exposed: the newest epoch ends by emergency."""
+        rows = self.desk.store.all_epochs
+        if rows[-1].ended_at is None and rows[-1].not_after > self.now:
+            rows[-1] = end_epoch(
+                NETWORK, rows[-1], self.desk.identity, at=self.now, reason="key_exposed", salt=os.urandom(SALT_BYTES)
+            )
+
+    @rule(which=st.integers(0, 20))
+    def lose_a_file(self, which):
+        newest = [row for row in self.desk.store.snapshots if row.list_id == self.of.id][-1].segments
+        self.desk.files.delete(newest[which % len(newest)])
+
+    @rule(span=st.sampled_from(SPANS))
+    def time_passes(self, span):
+        self.desk.clock.wait(seconds=span.total_seconds())
+
+    # -- the readers -----------------------------------------------------------------
+
+    def start(self, follower):
+        rules = Rules(on_demand_by_default=follower.name == "asks")
+        folder = Path(self.folder.name) / follower.name
+        follower.reader = Reader(
+            folder, follower.line, [self.desk], clock=self.desk.clock, state=follower.state, rules=rules
+        )
+        follower.asked = False
+        if follower.unsaved:
+            follower.best.clear()
+        self.run(follower.reader.mirror.restore(["jd"]))
+
+    @rule(who=WHO, lost=st.booleans())
+    def restart(self, who, lost):
+        follower = self.followers[who]
+        digests = sorted(follower.reader.files.digests())
+        if lost and digests:
+            follower.reader.files.delete(digests[0])
+        self.start(follower)
+
+    @rule(who=WHO, calls=st.none() | st.integers(0, 5))
+    def poll(self, who, calls):
+        """Do what the subscriber's tasks do, once; the line breaks after so many calls."""
+        self.polled(self.followers[who], calls)
+
+    def polled(self, follower, calls=None):
+        """Whether all went well."""
+        follower.line.left = calls
+        follower.asked = True
+        try:
+            self.run(self._poll(follower))
+        except RiskshareError:
+            return False
+        finally:
+            follower.line.left = None
+        follower.unsaved = False
+        self.agrees_with_the_owner(follower)
+        return True
+
+    async def _poll(self, follower):
+        subscriber = follower.reader.subscriber
+        await subscriber._read_catalogue("jd")
+        for task in subscriber._following_lists.values():
+            task.cancel()
+        for place in list(subscriber._following_lists):
+            await subscriber.poll(place, 0.0)
+
+    @rule(who=WHO, how=st.sampled_from(["before", "after", "away"]), number=st.integers(1, 3))
+    def poll_with_a_failing_store(self, who, how, number):
+        follower = self.followers[who]
+        follower.state.fail(how, number)
+        try:
+            follower.unsaved |= not self.polled(follower) and how == "away"
+        except Crash:
+            self.start(follower)
+        follower.state.fail(None, 0)
+
+    @rule(who=WHO)
+    def cut_off(self, who):
+        self.followers[who].line.down.add("jd")
+
+    @rule(who=WHO)
+    def reach_again(self, who):
+        self.followers[who].line.down.clear()
+
+    @rule()
+    def come_together(self):
+        """Everybody is reached and nothing fails: all find what the owner wants to be listed."""
+        self.publish()
+        for follower in self.followers.values():
+            follower.line.down.clear()
+            assert self.polled(follower), follower.reader.witness.codes()
+            each, following = self.held(follower)
+            assert each.status is Status.CURRENT
+            expected = {each: (entry.level, entry.disputed) for each, entry in self.listed().items()}
+            assert self.found(following) == expected
+
+    # -- what must hold --------------------------------------------------------------
+
+    def held(self, follower):
+        """The list's standing, and what a check would look into."""
+        mirror = follower.reader.mirror
+        lists = mirror.standing("jd", self.now).lists
+        if not lists:
+            return None, None
+        [each] = lists
+        return each, each.held and mirror.following(self.name, each.held.snapshot.epoch)
+
+    def token(self, epoch, identifier):
+        if (epoch, identifier) not in self.tokens:
+            row = next(row for row in self.desk.store.all_epochs if row.digest == epoch)
+            key = self.desk.data_key.open_epoch(row.secret_sealed, row.digest)
+            self.tokens[epoch, identifier] = oprf.token(key, parse(identifier, allow_canary=True).oprf_input)
+        return self.tokens[epoch, identifier]
+
+    def found(self, following):
+        """What look-ups of all identifiers give: level, and whether it is disputed."""
+        seen = {}
+        for identifier in UNIVERSE:
+            token = self.token(following.snapshot.epoch, identifier)
+            name = label(token, self.name)
+            sealed = following.view.find(name)
+            if isinstance(sealed, NeedBucket):
+                path = self.desk.files.path(sealed.file_digest)
+                if not path.exists():
+                    continue  # lost at the owner: the check is incomplete
+                sealed = sealed.read(path.read_bytes()[sealed.offset : sealed.offset + sealed.length], name)
+            if sealed is not None:
+                record = open_record(sealed, record_key(token, self.name), self.name, name)
+                seen[identifier] = (record.level, record.disputed)
+        return seen
+
+    def agrees_with_the_owner(self, follower):
+        """After a poll that succeeded: the newest version serves."""
+        each, following = self.held(follower)
+        if each is not None and each.status is Status.CURRENT:
+            newest = self.published.snapshot(self.name, following.snapshot.epoch, "icbc")
+            assert newest is not None
+            assert newest[0] == following.digest
+
+    @invariant()
+    def readers_find_what_their_snapshot_shows(self):
+        for follower in self.followers.values():
+            _, following = self.held(follower)
+            if following is None:
+                continue
+            shown = self.shown[following.digest]
+            found = self.found(following)
+            lost = [ref for ref in following.snapshot.segments if not self.desk.files.has(ref)]
+            if follower.name == "asks" and lost:
+                assert found.items() <= shown.items()
+            else:
+                assert found == shown
+            named = [*shown, *following.snapshot.canaries]
+            labels = sorted(label(self.token(following.snapshot.epoch, one), self.name) for one in named)
+            assert following.snapshot.count == len(labels)
+            assert following.snapshot.labels == hashlib.sha256(b"".join(labels)).digest()
+
+    @invariant()
+    def a_clear_is_never_given_from_what_is_old(self):
+        for follower in self.followers.values():
+            each, following = self.held(follower)
+            catalogue = follower.reader.mirror.standing("jd", self.now).status
+            if each is None or Status.CURRENT not in {each.status} & {catalogue}:
+                continue
+            assert follower.asked
+            epoch = following.snapshot.epoch
+            after = [since for since, _ in self.served[epoch]]
+            digests = [digest for _, digest in self.served[epoch]]
+            at = digests.index(following.digest)
+            assert at + 1 == len(after) or self.now - after[at + 1] <= BOUND
+            assert self.published.served(epoch, "icbc", self.now) or self.recently_ended(epoch)
+
+    def recently_ended(self, epoch):
+        """An end by emergency is known with the next look at the catalogue, or the list goes stale."""
+        row = next(row for row in self.desk.store.all_epochs if row.digest == epoch)
+        return row.ended_at is not None and self.now - row.ended_at <= BOUND
+
+    @invariant()
+    def no_version_goes_down(self):
+        for follower in self.followers.values():
+            _, following = self.held(follower)
+            if following is not None:
+                epoch, version = following.snapshot.epoch, following.snapshot.version
+                assert version >= follower.best.get(epoch, 0)
+                follower.best[epoch] = version
+
+    def teardown(self):
+        if hasattr(self, "loop"):
+            try:
+                self.come_together()
+            finally:
+                self.loop.close()
+                self.folder.cleanup()
+
+
+ListMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestList = ListMachine.TestCase
