@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -44,6 +46,16 @@ class Own:
                 code="unknown_list",
             )
         return found
+
+
+def author_of(given: str) -> str:
+    """Who changes a list: the name given with `--author`, else the operating system's user name."""
+    if given:
+        return given
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return f"uid {os.getuid()}"
 
 
 def check_config_file(path: Path) -> None:

@@ -47,6 +47,7 @@ class Wish:
     bad_rows_file: Path | None
     replace: bool
     dry_run: bool
+    author: str
 
 
 def import_into(config_file: Path, wish: Wish, *, json: bool) -> int:
@@ -103,6 +104,7 @@ async def _run(own: Own, of: ListRow, wish: Wish, bad: BadRows, screen: Screen) 
             of,
             file,
             replace(wish.defaults, category=of.category),
+            author=wish.author,
             skip_bad=wish.skip_bad,
             dry_run=wish.dry_run,
             replace=wish.replace,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from riskshare.cli.options import CONFIG_FILE, ConfigOption, JsonOption
+from riskshare.cli.options import CONFIG_FILE, AuthorOption, ConfigOption, JsonOption
 
 app = typer.Typer(no_args_is_help=True, help="The lists that this member publishes.")
 
@@ -88,6 +88,7 @@ def import_file(
         bool, typer.Option("--replace", help="The file is the whole list: withdraw all entries that it does not name.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
+    author: AuthorOption = "",
     config: ConfigOption = CONFIG_FILE,
     json: JsonOption = False,
 ) -> None:
@@ -97,11 +98,12 @@ def import_file(
 
     Example: [bold]riskshare list import high-risk numbers.csv --type phone --column number --region CN[/bold]
     """
+    from riskshare.cli.acting import author_of
     from riskshare.cli.intake import Wish, import_into
     from riskshare.sharing.rows import Defaults
 
     defaults = Defaults("", type_, column, region, level, reason, evidence, appeal, days)
-    wish = Wish(name, file, defaults, bad_rows is BadRows.skip, bad_rows_file, replace, dry_run)
+    wish = Wish(name, file, defaults, bad_rows is BadRows.skip, bad_rows_file, replace, dry_run, author_of(author))
     raise typer.Exit(import_into(config, wish, json=json))
 
 
@@ -135,9 +137,11 @@ def status(
 
 @app.command("withdraw")
 def withdraw(
+    *,
     name: ListArgument,
     identifiers: Annotated[list[str], typer.Argument(metavar="TYPE:VALUE", help="What to take off the list.")],
     reason: Annotated[Withdrawal, typer.Option("--reason", help="Why; after appeal_upheld no import lists it again.")],
+    author: AuthorOption = "",
     config: ConfigOption = CONFIG_FILE,
     json: JsonOption = False,
 ) -> None:
@@ -145,6 +149,9 @@ def withdraw(
 
     Example: [bold]riskshare list withdraw high-risk phone:+8613800138000 --reason appeal_upheld[/bold]
     """
+    from riskshare.cli.acting import author_of
     from riskshare.cli.own_lists import withdraw_from
+    from riskshare.sharing.kept import Change
 
-    raise typer.Exit(withdraw_from(config, name, identifiers, reason.value, json=json))
+    change = Change(author_of(author), "withdraw", reason.value)
+    raise typer.Exit(withdraw_from(config, name, identifiers, change, json=json))

@@ -35,3 +35,7 @@ ConfigOption = Annotated[
 ]
 
 NetworkDirOption = Annotated[Path, typer.Option("--dir", help="The governor's folder.", metavar="DIR", file_okay=False)]
+
+AuthorOption = Annotated[
+    str, typer.Option("--author", help="Who does it, for the list's history; else your user name.", metavar="NAME")
+]

@@ -17,7 +17,7 @@ from riskshare.membership.identifier import Identifier, mask, parse
 from riskshare.names import check_category, check_keyset_name
 from riskshare.peer.opening import Member, now
 from riskshare.sharing.entry import NONCE_BYTES, reseal
-from riskshare.sharing.kept import ListCounts, ListRow, Resealed, State, StoredEntry
+from riskshare.sharing.kept import Change, ListCounts, ListRow, Resealed, State, StoredEntry
 from riskshare.store.entries import Reseal
 
 
@@ -110,7 +110,7 @@ def _status_row(member: str, of: ListRow, counts: ListCounts, published: Sequenc
     )
 
 
-def withdraw_from(config_file: Path, name: str, texts: Sequence[str], reason: str, *, json: bool) -> int:
+def withdraw_from(config_file: Path, name: str, texts: Sequence[str], change: Change, *, json: bool) -> int:
     """Withdraw identifiers from a list; returns the exit code: 1 if some are not on it.
 
     Raises:
@@ -118,21 +118,21 @@ def withdraw_from(config_file: Path, name: str, texts: Sequence[str], reason: st
 
     """
     wanted = [parse(text, position=position) for position, text in enumerate(texts)]
-    return asyncio.run(_withdraw(config_file, name, list(dict.fromkeys(wanted)), reason, Screen(as_json=json)))
+    return asyncio.run(_withdraw(config_file, name, list(dict.fromkeys(wanted)), change, Screen(as_json=json)))
 
 
-async def _withdraw(config_file: Path, name: str, wanted: Sequence[Identifier], reason: str, screen: Screen) -> int:
+async def _withdraw(config_file: Path, name: str, wanted: Sequence[Identifier], change: Change, screen: Screen) -> int:
     async with opened(config_file, screen) as own:
         of = await own.list_named(name)
         full = f"{own.member.name}/{of.name}"
         handles = [own.member.data_key.handle(one.oprf_input, full) for one in wanted]
         on_it = {entry.handle for list_id, entry in await own.store.lists.consult(handles, now()) if list_id == of.id}
         missing = [mask(one) for one, handle in zip(wanted, handles, strict=True) if handle not in on_it]
-        done = await own.store.lists.withdraw(of.id, handles, reason, resealing(own))
+        done = await own.store.lists.change_state(of.id, handles, "withdrawn", change, resealing(own))
         outcome = await await_publication(own, of.name, screen) if done else None
     result = {"list": full, "withdrawn": done, "not_listed": missing, **(outcome.to_json() if outcome else {})}
     screen.result(result)
-    screen.say(f"{counted(done, 'entry', 'entries')} of {full} withdrawn ({reason}).", "green" if done else "")
+    screen.say(f"{counted(done, 'entry', 'entries')} of {full} withdrawn ({change.reason}).", "green" if done else "")
     for masked in missing:
         screen.say(f"Not on the list: {masked}", "yellow")
     if outcome:

@@ -60,6 +60,7 @@ BY_CODE: Final[Mapping[str, int]] = {
     "period_open": 409,
     "settlement_period": 409,
     "settlement_overlap": 409,
+    "never_changed": 409,
     "internal": 500,
 }
 """Status by code."""

@@ -4,6 +4,7 @@ From the 32-byte data key HKDF-SHA256 (RFC 5869) derives one key for each use, n
 
     riskshare/v1/entry     AES-256-GCM over identifiers; additional data: row, list, state
     riskshare/v1/handle    HMAC-SHA256 that finds an identifier's row without opening any
+    riskshare/v1/case      HMAC-SHA256 that finds the entries of a case reference
     riskshare/v1/epoch     AES-256-GCM over the secret OPRF keys of epochs
 
 Every ciphertext stands behind its random nonce of 12 bytes.
@@ -38,7 +39,7 @@ _IDENTIFIER: Final = "An entry's identifier"
 class DataKey:
     """The keys derived from a member's data key; none of them is in its `repr`."""
 
-    __slots__ = ("_entries", "_epochs", "_handle", "_root")
+    __slots__ = ("_case", "_entries", "_epochs", "_handle", "_root")
 
     def __init__(self, root: bytes) -> None:
         """Derive all keys. Raises ValueError if `root` is not 32 bytes."""
@@ -47,6 +48,7 @@ class DataKey:
         self._root = root
         self._entries = AESGCM(_derive(root, b"entry"))
         self._handle = _derive(root, b"handle")
+        self._case = _derive(root, b"case")
         self._epochs = AESGCM(_derive(root, b"epoch"))
 
     def export(self) -> bytes:
@@ -56,6 +58,10 @@ class DataKey:
     def handle(self, oprf_input: bytes, list_name: str) -> bytes:
         """Keyed HMAC of an identifier on a list (full name), 32 bytes."""
         return hmac.digest(self._handle, length_prefixed(list_name.encode(), oprf_input), "sha256")
+
+    def case_handle(self, case: str, list_name: str) -> bytes:
+        """Keyed HMAC of a case reference on a list (full name), 32 bytes."""
+        return hmac.digest(self._case, length_prefixed(list_name.encode(), case.encode()), "sha256")
 
     def seal_identifier(self, oprf_input: bytes, nonce: bytes, *, row: UUID, list_name: str, state: State) -> bytes:
         """Seal an identifier for its row, list and state."""

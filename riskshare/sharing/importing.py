@@ -20,7 +20,7 @@ from riskshare.encoding import canonical_json, sha256
 from riskshare.errors import InputError
 from riskshare.membership.record import Record
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
-from riskshare.sharing.kept import EntryRow, ImportCounts, ListRow, Resealed, State, StoredEntry
+from riskshare.sharing.kept import Change, EntryRow, ImportCounts, ListRow, Resealed, State, StoredEntry
 from riskshare.sharing.rows import BadRow, Defaults, Row, read_rows
 
 BATCH: Final = 2000
@@ -40,7 +40,9 @@ class Import(Protocol):
     async def count(self, *, replace: bool = False) -> ImportCounts:
         """What a commit would do."""
 
-    async def commit(self, *, replace: tuple[str, Reseal] | None = None) -> ImportCounts:
+    async def commit(
+        self, change: Change, *, never_upto: int = 0, replace: tuple[str, Reseal] | None = None
+    ) -> ImportCounts:
         """Write them all, durably; with `replace`, withdraw all others for that reason."""
 
 
@@ -97,13 +99,16 @@ class Importer:
         file: BinaryIO,
         defaults: Defaults,
         *,
+        author: str,
         skip_bad: bool = False,
         dry_run: bool = False,
         replace: bool = False,
         bad: Callable[[BadRow], None] = lambda _: None,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Report:
-        """Import a file. `bad` is told each bad row (in a thread), `progress` the number of rows read so far.
+        """Import a file, as done by `author`.
+
+        `bad` is told each bad row (in a thread), `progress` the number of rows read so far.
 
         With bad rows the list is left as it is, unless `skip_bad`; with `dry_run` in any case. With `replace` the
         file is the whole list, and what it does not name, or only in a bad row, is withdrawn.
@@ -130,7 +135,8 @@ class Importer:
             if dry_run or (report.bad and not skip_bad):
                 report.counts = await under_way.count(replace=replace)
             else:
-                report.counts = await under_way.commit(replace=(REPLACED, self._reseal) if replace else None)
+                change = Change(author, "replace" if replace else "import", defaults.reason)
+                report.counts = await under_way.commit(change, replace=(REPLACED, self._reseal) if replace else None)
                 report.committed = True
         return report
 
@@ -172,6 +178,7 @@ class Importer:
             content=content,
             valid_from=row.record.listed_at,
             valid_until=row.record.valid_until,
+            case_handle=self._data_key.case_handle(row.record.case, list_name) if row.record.case else None,
         )
 
 

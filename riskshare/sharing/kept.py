@@ -12,12 +12,20 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
+from riskshare.errors import InputError
 from riskshare.sharing.segment_ref import SegmentRef
 
 State = Literal["active", "disputed", "withdrawn"]
+Action = Literal["import", "replace", "upsert", "withdraw", "dispute", "restore", "expire", "never", "rotate"]
 SegmentKind = Literal["base", "delta"]
 
 STATES: Final[tuple[State, ...]] = ("active", "disputed", "withdrawn")
+
+AUTHOR_BYTES: Final = 100
+REASON_BYTES: Final = 200
+
+PEER: Final = "peer"
+"""The author of what a peer does by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class EntryRow:
     under the data key (additional data: id, list, `active`); `record` the record's canonical JSON. `content`
     (1 to 32 bytes) decides whether an entry that is already there is the same: the digest of what must make a
     difference. An importer that stamps `listed_at` with the present leaves it out, or each import
-    of one file would change every entry.
+    of one file would change every entry. `case_handle` is the keyed HMAC of the record's case reference, if it has one.
     """
 
     id: UUID
@@ -50,6 +58,7 @@ class EntryRow:
     content: bytes = field(repr=False)
     valid_from: datetime
     valid_until: datetime
+    case_handle: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,49 @@ class StoredEntry:
     valid_from: datetime
     valid_until: datetime
     changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Who changes a list, how and why; the store adds when, and how many entries.
+
+    `author` is a person's name, `key:` and the id of an API key, or `peer`. `reason` is a word of the segment's table
+    where entries are withdrawn, else what somebody wrote; `import_id` names the import job, if it was one.
+    """
+
+    author: str
+    action: Action
+    reason: str
+    import_id: UUID | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be kept. Raises InputError: `author_invalid`, `reason_invalid`."""
+        if not self.author or not _is_short(self.author, AUTHOR_BYTES):
+            raise InputError(
+                f"An author is a name of 1 to {AUTHOR_BYTES} bytes without control characters: give --author NAME.",
+                code="author_invalid",
+            )
+        if not _is_short(self.reason, REASON_BYTES):
+            raise InputError(
+                f"A reason has at most {REASON_BYTES} bytes, on one line, without control characters.",
+                code="reason_invalid",
+            )
+
+
+def _is_short(text: str, most: int) -> bool:
+    return len(text.encode(errors="replace")) <= most and text.isprintable()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeCounts:
+    """What one change did to a list, in entries."""
+
+    added: int = 0
+    replaced: int = 0
+    relisted: int = 0
+    withdrawn: int = 0
+    disputed: int = 0
+    restored: int = 0
 
 
 @dataclass(frozen=True, slots=True)

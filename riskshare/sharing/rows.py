@@ -52,7 +52,8 @@ class Defaults:
     """What holds for rows that do not say otherwise.
 
     `type` is the identifier type of the values, or "" if each row names its own; `column` the header of their
-    column; `region` the default region of phone numbers (ISO 3166-1, such as CN), or "".
+    column; `region` the default region of phone numbers (ISO 3166-1, such as CN), or "". `most_days` is the longest
+    term that the network allows entries of the category.
     """
 
     category: str
@@ -64,6 +65,7 @@ class Defaults:
     evidence: str = ""
     appeal: str = ""
     days: int = 180
+    most_days: int = MAX_DAYS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from riskshare.errors import InputError
-from riskshare.sharing.kept import ListRow, Resealed, State, StoredEntry
+from riskshare.sharing.kept import Change, ChangeCounts, ListRow, Resealed, State, StoredEntry
 from riskshare.store.queries import load
 
 if TYPE_CHECKING:
@@ -52,6 +52,20 @@ async def locked(connection: Connection, list_id: int) -> ListRow:
     return ListRow(**row)
 
 
+async def refuse_newer_rules(connection: Connection, never_upto: int) -> None:
+    """Refuse rows that were held against an older never-list, under the list's lock.
+
+    A rule is committed before it is applied to any list, under that list's lock: so either this sees the rule, or
+    applying the rule sees these rows.
+
+    Raises:
+        InputError: `never_changed`.
+
+    """
+    if await connection.fetchval(SQL["rules_since"], never_upto):
+        raise InputError("The never-list was added to meanwhile: do this again.", code="never_changed")
+
+
 async def stream(connection: Connection, sql: str, *arguments: object) -> AsyncIterator[list[StoredEntry]]:
     """Entries in batches of `STREAM_ROWS`, from a cursor of the transaction under way."""
     cursor = await connection.cursor(sql, *arguments)
@@ -68,7 +82,7 @@ async def change_states(
     reason: str | None,
     reseal: Reseal,
 ) -> int:
-    """Give entries a new state under the number `of.changed + 1`; give their number.
+    """Give entries a new state under the number `of.changed + 1`; give how many. What they were is kept.
 
     The list is locked; the number is raised, and listeners are told, by the caller.
     """
@@ -88,7 +102,17 @@ async def change_states(
     return done
 
 
-async def conclude(connection: Connection, of: ListRow) -> None:
-    """Raise the list's number and tell the listeners, at the commit."""
-    await connection.execute(SQL["raise_change"], of.id)
-    await connection.execute(SQL["tell"], of.name)
+async def conclude(connection: Connection, of: ListRow, change: Change, counts: ChangeCounts) -> None:
+    """Raise the locked list's number, note who did what and why, and tell the listeners, at the commit."""
+    numbers = (
+        counts.added,
+        counts.replaced,
+        counts.relisted,
+        counts.withdrawn,
+        counts.disputed,
+        counts.restored,
+    )
+    number = await connection.fetchval(
+        SQL["conclude"], of.id, change.author, change.action, change.reason, change.import_id, *numbers
+    )
+    assert number == of.changed + 1, "a list is locked while it is changed"

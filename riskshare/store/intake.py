@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from riskshare.errors import StoreError
-from riskshare.sharing.kept import EntryRow, ImportCounts
+from riskshare.sharing.kept import Change, ChangeCounts, EntryRow, ImportCounts
 from riskshare.store.connection import Target
-from riskshare.store.entries import SQL, Reseal, change_states, conclude, locked, stream
+from riskshare.store.entries import SQL, Reseal, change_states, conclude, locked, refuse_newer_rules, stream
 from riskshare.store.failures import guarded
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ STATEMENT_SECONDS: Final = 1800.0
 BARRED: Final = ("appeal_upheld",)
 """Reasons of withdrawal that no import undoes: a person whose appeal was upheld stays off the list."""
 
-_COLUMNS: Final = ("id", "handle", "sealed", "record", "content", "valid_from", "valid_until")
+_COLUMNS: Final = ("id", "handle", "sealed", "record", "content", "valid_from", "valid_until", "case_handle")
 
 
 class Import:
@@ -57,7 +57,7 @@ class Import:
         if self._settled:
             raise StoreError("This import was counted already: begin another.", code="store_refused")
         records = [
-            (row.id, row.handle, row.sealed, row.record, row.content, row.valid_from, row.valid_until) for row in batch
+            (r.id, r.handle, r.sealed, r.record, r.content, r.valid_from, r.valid_until, r.case_handle) for r in batch
         ]
         with guarded():
             await self._connection.copy_records_to_table(
@@ -74,19 +74,23 @@ class Import:
         with guarded():
             return await self._count(replace=replace)
 
-    async def commit(self, *, replace: tuple[str, Reseal] | None = None) -> ImportCounts:
+    async def commit(
+        self, change: Change, *, never_upto: int = 0, replace: tuple[str, Reseal] | None = None
+    ) -> ImportCounts:
         """Write the entries, all durable when this returns, and say what was done. Ends the import.
 
-        `replace` makes the import the whole list: entries that it does not name are withdrawn for the
-        reason given, sealed anew by the callback.
+        `never_upto` is that of the never-list which all rows were held against. `replace` makes the import the whole
+        list: entries that it does not name are withdrawn for the reason given, sealed anew by the callback.
 
         Raises:
             StoreError: PostgreSQL is away or refuses; nothing of the import stands.
-            InputError: the list is gone.
+            InputError: the list is gone; `never_changed`: a rule was added to the never-list after the rows were
+                held against it.
 
         """
         with guarded():
             of = await locked(self._connection, self._list_id)
+            await refuse_newer_rules(self._connection, never_upto)
             # Others may have written since a preview: what stands under the lock decides.
             await self._connection.execute("drop table if exists settled")
             self._settled = False
@@ -95,10 +99,12 @@ class Import:
                 reason, reseal = replace
                 gone = stream(self._connection, SQL["missing"], of.id)
                 await change_states(self._connection, of, gone, state="withdrawn", reason=reason, reseal=reseal)
+            if counts.replaced or counts.relisted:
+                await self._connection.execute(SQL["keep_former"], of.id, of.changed + 1, timeout=STATEMENT_SECONDS)
             if counts.new or counts.replaced or counts.relisted:
                 await self._connection.execute(SQL["write_import"], of.id, of.changed + 1, timeout=STATEMENT_SECONDS)
             if counts.changes:
-                await conclude(self._connection, of)
+                await conclude(self._connection, of, change, _done(counts))
             await self._transaction.commit()
         return counts
 
@@ -114,6 +120,12 @@ class Import:
             missing = await self._connection.fetchval(SQL["count_missing"], self._list_id, timeout=STATEMENT_SECONDS)
         assert row is not None
         return ImportCounts(**row, withdrawn=missing)
+
+
+def _done(counts: ImportCounts) -> ChangeCounts:
+    return ChangeCounts(
+        added=counts.new, replaced=counts.replaced, relisted=counts.relisted, withdrawn=counts.withdrawn
+    )
 
 
 @asynccontextmanager

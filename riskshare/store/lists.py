@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, final
 
 from riskshare.errors import InputError
-from riskshare.sharing.kept import ListCounts, ListRow, State, StoredEntry
+from riskshare.sharing.kept import PEER, Change, ChangeCounts, ListCounts, ListRow, State, StoredEntry
+from riskshare.sharing.segment import REASONS
 from riskshare.store.connection import Target
 from riskshare.store.entries import SQL, Reseal, change_states, conclude, entry, locked, stream
 from riskshare.store.failures import guarded
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 STREAM_IDLE_SECONDS: Final = 600
 """A reader that is silent this long in the middle of a stream is cut off."""
+
+_EXPIRY: Final = Change(PEER, "expire", "expired")
+_COUNTED: Final[Mapping[State, str]] = {"withdrawn": "withdrawn", "disputed": "disputed", "active": "restored"}
 
 
 class Changes:
@@ -94,36 +98,28 @@ class Lists:
         return importing(self._target, list_id)
 
     async def change_state(
-        self, list_id: int, handles: Sequence[bytes], state: State, reseal: Reseal, *, reason: str | None = None
+        self, list_id: int, handles: Sequence[bytes], state: State, change: Change, reseal: Reseal
     ) -> int:
         """Withdraw, dispute or restore entries; give the number that changed.
 
-        Entries that are in that state already stay as they are, and a withdrawn one is not disputed. `reason` goes with
-        `withdrawn`, and only with it.
+        Entries that are in that state already stay as they are, and a withdrawn one is not disputed. What is withdrawn
+        is so for the reason of the change, a word of the segment's table.
 
         Raises:
             InputError: `unknown_list`.
-            ValueError: a reason is missing, or has no place.
+            ValueError: that reason is none.
 
         """
-        if (reason is not None) != (state == "withdrawn"):
-            raise ValueError("a reason goes with a withdrawal, and only with it")
+        if state == "withdrawn" and change.reason not in REASONS:
+            raise ValueError("an entry is withdrawn for a reason of the table")
         async with self._writing() as connection:
             of = await locked(connection, list_id)
             chosen = stream(connection, SQL["with_handles"], list_id, handles, state)
+            reason = change.reason if state == "withdrawn" else None
             done = await change_states(connection, of, chosen, state=state, reason=reason, reseal=reseal)
             if done:
-                await conclude(connection, of)
+                await conclude(connection, of, change, ChangeCounts(**{_COUNTED[state]: done}))
         return done
-
-    async def withdraw(self, list_id: int, handles: Sequence[bytes], reason: str, reseal: Reseal) -> int:
-        """Withdraw entries for a reason (a word of the segment's table); give the number that changed.
-
-        Raises:
-            InputError: `unknown_list`.
-
-        """
-        return await self.change_state(list_id, handles, "withdrawn", reseal, reason=reason)
 
     async def expire_due(self, now: datetime, reseal: Reseal) -> int:
         """Withdraw every entry whose validity has ended, with reason `expired`; give their number."""
@@ -134,9 +130,11 @@ class Lists:
             async with self._writing() as connection:
                 of = await locked(connection, list_id)
                 ended = stream(connection, SQL["due"], list_id, now)
-                expired = await change_states(connection, of, ended, state="withdrawn", reason="expired", reseal=reseal)
+                expired = await change_states(
+                    connection, of, ended, state="withdrawn", reason=_EXPIRY.reason, reseal=reseal
+                )
                 if expired:
-                    await conclude(connection, of)
+                    await conclude(connection, of, _EXPIRY, ChangeCounts(withdrawn=expired))
             done += expired
         return done
 

@@ -80,7 +80,7 @@ class Made:
         }
         return SealedCheck(**fields | changes)
 
-    def entry(self, who, content="a", *, until=NOW + timedelta(days=90)):
+    def entry(self, who, content="a", *, until=NOW + timedelta(days=90), case=""):
         return EntryRow(
             id=self.uuid(),
             handle=handle(who),
@@ -89,6 +89,7 @@ class Made:
             content=hashlib.sha256(content.encode()).digest(),
             valid_from=NOW - timedelta(days=1),
             valid_until=until,
+            case_handle=handle(f"case {case}") if case else None,
         )
 
     def epoch(self, keyset="default", number=1):

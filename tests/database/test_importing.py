@@ -49,7 +49,7 @@ class Office:
         of = await self.store.lists.list_named("fraud")
         file = io.BytesIO("\n".join(lines).encode())
         return await self.importer.run(
-            of, file, defaults, bad=self.bad.append, progress=self.progress.append, **options
+            of, file, defaults, author="ops", bad=self.bad.append, progress=self.progress.append, **options
         )
 
     async def entries(self):
@@ -221,7 +221,7 @@ IMPORTER = textwrap.dedent("""
                             now=lambda: datetime.now(UTC), random=os.urandom, new_id=uuid4)
         with open(path, "rb") as file:
             await importer.run(of, file, Defaults("telecom_fraud", type="phone", region="CN"),
-                               progress=lambda rows: print(rows, flush=True))
+                               author="ops", progress=lambda rows: print(rows, flush=True))
 
     asyncio.run(main(*sys.argv[1:]))
 """)
@@ -280,7 +280,7 @@ MEASURED = textwrap.dedent("""
                             now=lambda: datetime.now(UTC), random=os.urandom, new_id=uuid4)
         defaults = Defaults("telecom_fraud", type="phone", column="number", region="CN")
         for count in map(int, counts):
-            report = await importer.run(of, Numbers(count), defaults, dry_run=True)
+            report = await importer.run(of, Numbers(count), defaults, author="ops", dry_run=True)
             assert report.good == count, report
             # Not ru_maxrss, which begins with what the parent held.
             status = Path("/proc/self/status").read_text().splitlines()

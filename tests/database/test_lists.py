@@ -12,6 +12,7 @@ import pytest
 
 from riskshare.errors import InputError, StoreError
 from riskshare.sharing.kept import ImportCounts, ListCounts, Resealed
+from tests.simulator.changing import DISPUTE, IMPORT, RESTORE, withdrawal
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 
@@ -39,7 +40,7 @@ async def mine(store):
 async def bring(store, of, entries, replace=None):
     async with store.lists.import_entries(of.id) as intake:
         await intake.add(entries)
-        return await intake.commit(replace=replace)
+        return await intake.commit(IMPORT, replace=replace)
 
 
 async def seen(store, of, after=0, **options):
@@ -120,13 +121,13 @@ async def test_an_import_may_come_in_parts_and_is_previewed(store, mine, made):
         assert await intake.count(replace=True) == counts(new=1, replaced=1, withdrawn=1)
         with pytest.raises(StoreError):
             await intake.add([made.entry("c")])
-        assert await intake.commit() == counts(new=1, replaced=1)
+        assert await intake.commit(IMPORT) == counts(new=1, replaced=1)
     assert await store.lists.counts(mine.id) == ListCounts(3, 0, 0, 3)
 
 
 async def test_an_empty_import_is_no_change(store, mine):
     async with store.lists.import_entries(mine.id) as intake:
-        assert await intake.commit() == counts()
+        assert await intake.commit(IMPORT) == counts()
     assert (await store.lists.list_named("fraud")).changed == 0
 
 
@@ -141,15 +142,15 @@ async def test_an_import_that_is_the_whole_list_withdraws_the_rest(store, mine, 
 
 async def test_a_withdrawn_entry_is_listed_again_by_an_import(store, mine, made):
     await bring(store, mine, [made.entry("a")])
-    await store.lists.withdraw(mine.id, [handle("a")], "corrected", reseal)
+    await store.lists.change_state(mine.id, [handle("a")], "withdrawn", withdrawal("corrected"), reseal)
     assert await bring(store, mine, [made.entry("a")]) == counts(relisted=1)
     assert await store.lists.counts(mine.id) == ListCounts(1, 0, 0, 1)
 
 
 async def test_no_import_undoes_an_upheld_appeal_or_a_dispute(store, mine, made):
     await bring(store, mine, [made.entry("a"), made.entry("b")])
-    await store.lists.withdraw(mine.id, [handle("a")], "appeal_upheld", reseal)
-    await store.lists.change_state(mine.id, [handle("b")], "disputed", reseal)
+    await store.lists.change_state(mine.id, [handle("a")], "withdrawn", withdrawal("appeal_upheld"), reseal)
+    await store.lists.change_state(mine.id, [handle("b")], "disputed", DISPUTE, reseal)
     assert await bring(store, mine, [made.entry("a", "new"), made.entry("b", "new")]) == counts(barred=1, disputed=1)
     assert await store.lists.counts(mine.id) == ListCounts(0, 1, 1, 2)
 
@@ -177,7 +178,7 @@ async def test_an_import_into_a_list_that_is_gone_is_refused(store, made):
     async with store.lists.import_entries(4711) as intake:
         await intake.add([made.entry("a")])
         with pytest.raises(InputError) as refused:
-            await intake.commit()
+            await intake.commit(IMPORT)
     assert refused.value.code == "unknown_list"
 
 
@@ -187,7 +188,7 @@ async def test_readers_and_other_lists_do_not_wait_for_an_import(store, mine, ma
         await intake.add([made.entry("a")])
         assert await bring(store, other, [made.entry("b")]) == counts(new=1)
         assert await bring(store, mine, [made.entry("c")]) == counts(new=1)
-        assert await intake.commit() == counts(new=1)
+        assert await intake.commit(IMPORT) == counts(new=1)
     assert (await store.lists.list_named("fraud")).changed == 2
 
 
@@ -204,7 +205,7 @@ async def test_a_large_import_is_one_change(store, mine, made):
     async with store.lists.import_entries(mine.id) as intake:
         for part in range(4):
             await intake.add([made.entry(f"{part}/{n}") for n in range(2500)])
-        assert (await intake.commit()).new == 10_000
+        assert (await intake.commit(IMPORT)).new == 10_000
     upto, stand = await seen(store, mine)
     assert (upto, len(stand)) == (1, 10_000)
     assert entry.handle not in {one.handle for one in stand}
@@ -245,23 +246,21 @@ async def test_an_importer_that_is_killed_leaves_nothing(store, mine, dsn, sql):
 async def test_entries_are_withdrawn_disputed_and_restored(store, mine, made):
     await bring(store, mine, [made.entry(who) for who in "abc"])
     a, b = handle("a"), handle("b")
-    assert await store.lists.change_state(mine.id, [a, b, handle("nobody")], "disputed", reseal) == 2
-    assert await store.lists.change_state(mine.id, [a], "disputed", reseal) == 0
-    assert await store.lists.withdraw(mine.id, [a], "corrected", reseal) == 1
-    assert await store.lists.change_state(mine.id, [a], "disputed", reseal) == 0
+    assert await store.lists.change_state(mine.id, [a, b, handle("nobody")], "disputed", DISPUTE, reseal) == 2
+    assert await store.lists.change_state(mine.id, [a], "disputed", DISPUTE, reseal) == 0
+    assert await store.lists.change_state(mine.id, [a], "withdrawn", withdrawal("corrected"), reseal) == 1
+    assert await store.lists.change_state(mine.id, [a], "disputed", DISPUTE, reseal) == 0
     assert await store.lists.counts(mine.id) == ListCounts(1, 1, 1, 3)
-    assert await store.lists.change_state(mine.id, [a, b], "active", reseal) == 2
+    assert await store.lists.change_state(mine.id, [a, b], "active", RESTORE, reseal) == 2
     _, stand = await seen(store, mine, after=3)
     assert {(one.handle, one.state, one.reason, one.sealed, one.changed) for one in stand} == {
         (one, "active", None, b"active:fraud", 4) for one in (a, b)
     }
 
 
-async def test_a_reason_goes_with_a_withdrawal_only(store, mine):
-    with pytest.raises(ValueError, match="reason"):
-        await store.lists.change_state(mine.id, [], "withdrawn", reseal)
-    with pytest.raises(ValueError, match="reason"):
-        await store.lists.change_state(mine.id, [], "active", reseal, reason="corrected")
+async def test_a_withdrawal_has_a_reason_of_the_table(store, mine):
+    with pytest.raises(ValueError, match="table"):
+        await store.lists.change_state(mine.id, [], "withdrawn", withdrawal("because"), reseal)
 
 
 async def test_a_callback_that_fails_changes_nothing(store, mine, made):
@@ -271,7 +270,7 @@ async def test_a_callback_that_fails_changes_nothing(store, mine, made):
         raise KeyError(state)
 
     with pytest.raises(KeyError):
-        await store.lists.withdraw(mine.id, [handle("a")], "corrected", broken)
+        await store.lists.change_state(mine.id, [handle("a")], "withdrawn", withdrawal("corrected"), broken)
     assert await store.lists.counts(mine.id) == ListCounts(1, 0, 0, 1)
 
 
@@ -292,7 +291,7 @@ async def test_the_own_lists_are_consulted_by_handle(store, mine, made):
     other = await store.lists.create_list("other", "telecom_fraud", "default")
     await bring(store, mine, [made.entry("a"), made.entry("b"), made.entry("short", until=NOW + timedelta(hours=1))])
     await bring(store, other, [made.entry("a")])
-    await store.lists.withdraw(mine.id, [handle("b")], "corrected", reseal)
+    await store.lists.change_state(mine.id, [handle("b")], "withdrawn", withdrawal("corrected"), reseal)
     handles = [handle(who) for who in ("a", "b", "short", "nobody")]
     found = await store.lists.consult(handles, NOW)
     assert sorted((list_id, one.handle) for list_id, one in found) == sorted(
@@ -311,7 +310,9 @@ async def test_changes_are_one_consistent_view(store, mine, made):
     async with store.lists.changes(mine.id, 0) as changes:
         batches = aiter(changes)
         first = await anext(batches)
-        await store.lists.withdraw(mine.id, [handle(f"{n}") for n in range(2500)], "corrected", reseal)
+        await store.lists.change_state(
+            mine.id, [handle(f"{n}") for n in range(2500)], "withdrawn", withdrawal("corrected"), reseal
+        )
         rest = [one async for batch in batches for one in batch]
         assert changes.upto == 1
     assert len(first) + len(rest) == 2500
@@ -322,7 +323,7 @@ async def test_changes_are_one_consistent_view(store, mine, made):
 
 async def test_a_base_needs_no_withdrawn_entries(store, mine, made):
     await bring(store, mine, [made.entry("a"), made.entry("b")])
-    await store.lists.withdraw(mine.id, [handle("a")], "corrected", reseal)
+    await store.lists.change_state(mine.id, [handle("a")], "withdrawn", withdrawal("corrected"), reseal)
     _, live = await seen(store, mine, live_only=True)
     assert [one.handle for one in live] == [handle("b")]
 

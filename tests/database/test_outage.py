@@ -18,6 +18,7 @@ from riskshare.store.exchange import OwnerCommits, QuerierCommits
 from riskshare.store.leader import Leadership
 from riskshare.store.notify import LISTS, RECONNECTED
 from riskshare.store.store import Store
+from tests.simulator.changing import IMPORT
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ async def test_an_import_during_an_outage_leaves_nothing(own, outage_store, made
         await intake.add([made.entry(f"{n}") for n in range(100)])
         await asyncio.to_thread(stop, own, "immediate")
         with pytest.raises(StoreError) as refused:
-            await intake.commit()
+            await intake.commit(IMPORT)
     assert refused.value.code == "store_unavailable"
     await asyncio.to_thread(own.ensure_running)
     assert (await outage_store.lists.counts(mine.id)).active == 0

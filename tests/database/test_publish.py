@@ -19,6 +19,7 @@ from riskshare.sharing.builders import ProcessBuilders
 from riskshare.sharing.ending import end_epoch
 from riskshare.sharing.entry import DataKey, reseal
 from riskshare.sharing.importing import Importer
+from riskshare.sharing.kept import Change
 from riskshare.sharing.publish import CANARIES, Publisher, Terms
 from riskshare.sharing.published import Published
 from riskshare.sharing.rows import Defaults
@@ -61,16 +62,18 @@ class House:
     async def bring(self, *numbers, days=90):
         of = await self.store.lists.list_named("fraud")
         defaults = Defaults("telecom_fraud", type="phone", region="CN", days=days)
-        await self.importer.run(of, io.BytesIO("\n".join(numbers).encode()), defaults)
+        await self.importer.run(of, io.BytesIO("\n".join(numbers).encode()), defaults, author="ops")
 
-    async def change(self, number, state, reason=None):
+    async def change(self, number, state, reason=""):
         of = await self.store.lists.list_named("fraud")
         handle = self.data_key.handle(parse(f"phone:+86{number}").oprf_input, "jd/fraud")
 
         def again(of, entry, state):
             return reseal(self.data_key, f"jd/{of.name}", entry, state, os.urandom(12))
 
-        assert await self.store.lists.change_state(of.id, [handle], state, again, reason=reason) == 1
+        action = {"withdrawn": "withdraw", "disputed": "dispute", "active": "restore"}[state]
+        change = Change("ops", action, reason)
+        assert await self.store.lists.change_state(of.id, [handle], state, change, again) == 1
 
     def new_published(self):
         return Published(

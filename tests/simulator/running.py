@@ -113,7 +113,7 @@ class Running(LoopbackNetwork):
                 random=secrets.token_bytes,
                 new_id=new_id,
             )
-            report = await importer.run(row, io.BytesIO(data), Defaults("telecom_fraud"))
+            report = await importer.run(row, io.BytesIO(data), Defaults("telecom_fraud"), author="ops")
         assert report.committed, report.bad
 
     def member(self, name: str) -> Member:

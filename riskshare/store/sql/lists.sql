@@ -41,14 +41,19 @@ join entries e on e.list_id = l.id
 where e.handle = any($1::bytea[])
 order by l.name
 
--- name: raise_change
-update lists set changed = changed + 1 where id = $1 returning changed
+-- name: conclude
+with raised as (
+    update lists set changed = changed + 1 where id = $1 returning id, name, changed
+), noted as (
+    insert into list_changes (list_id, number, author, action, reason, import_id,
+                              added, replaced, relisted, withdrawn, disputed, restored)
+    select id, changed, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 from raised
+    returning number
+)
+select number, pg_notify('riskshare_lists', (select name from raised)) from noted
 
 -- name: lock_list
 select * from lists where id = $1 for no key update
-
--- name: tell
-select pg_notify('riskshare_lists', $1)
 
 -- name: changes
 select * from entries
@@ -72,6 +77,13 @@ where exists (select from entries e where e.list_id = l.id and e.state <> 'withd
 order by name
 
 -- name: change_state
+-- What an entry was before goes into its history.
+with kept as (
+    insert into entry_versions
+           (list_id, handle, superseded_by, id, sealed, record, state, reason, valid_from, valid_until, changed)
+    select list_id, handle, $6, id, sealed, record, state, reason, valid_from, valid_until, changed
+    from entries where id = any($1::uuid[])
+)
 update entries e
 set sealed = n.sealed, record = n.record, state = $4, reason = $5, changed = $6
 from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as n (id, sealed, record)
@@ -86,7 +98,8 @@ create temporary table incoming (
     record bytea not null,
     content bytea not null,
     valid_from timestamptz not null,
-    valid_until timestamptz not null
+    valid_until timestamptz not null,
+    case_handle bytea
 ) on commit drop
 
 -- name: settle_import
@@ -124,12 +137,24 @@ where e.list_id = $1 and e.state <> 'withdrawn'
   and not exists (select from settled s where s.handle = e.handle)
 order by id
 
+-- name: keep_former
+insert into entry_versions
+       (list_id, handle, superseded_by, id, sealed, record, state, reason, valid_from, valid_until, changed)
+select e.list_id, e.handle, $2, e.id, e.sealed, e.record, e.state, e.reason, e.valid_from, e.valid_until, e.changed
+from settled s
+join entries e on e.list_id = $1 and e.handle = s.handle
+where s.effect in ('replaced', 'relisted')
+
 -- name: write_import
-insert into entries (id, list_id, handle, sealed, record, content, state, reason, valid_from, valid_until, changed)
-select id, $1, handle, sealed, record, content, 'active', null, valid_from, valid_until, $2
+insert into entries
+       (id, list_id, handle, sealed, record, content, state, reason, valid_from, valid_until, changed, case_handle)
+select id, $1, handle, sealed, record, content, 'active', null, valid_from, valid_until, $2, case_handle
 from settled
 where effect in ('new', 'replaced', 'relisted')
 on conflict (list_id, handle) do update
 set id = excluded.id, sealed = excluded.sealed, record = excluded.record, content = excluded.content,
     state = 'active', reason = null, valid_from = excluded.valid_from, valid_until = excluded.valid_until,
-    changed = excluded.changed
+    changed = excluded.changed, case_handle = excluded.case_handle
+
+-- name: rules_since
+select exists (select from never_rules where number > $1)
