@@ -21,7 +21,8 @@ from riskshare.errors import InputError
 from riskshare.membership.record import Record
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.kept import Change, EntryRow, ImportCounts, ListRow, Resealed, State, StoredEntry
-from riskshare.sharing.rows import BadRow, Defaults, Row, read_rows
+from riskshare.sharing.reading import read_rows
+from riskshare.sharing.rows import BadRow, Defaults, Row
 
 BATCH: Final = 2000
 

@@ -1,33 +1,27 @@
-"""The rows of a file to be imported: CSV, or one identifier a line. Rules only; memory stays flat.
+"""The rows of a file to be imported, whatever its format: what a row must hold, and what it becomes. Rules only.
 
-Every row becomes a `Row` or a `BadRow` that says line, column, code and what was expected; the text of a bad
-row is repeated nowhere. A file that cannot be read at all (UTF-16, binary, an empty one) is refused as a whole.
+Every row becomes a `Row` or a `BadRow` that says line, column, code, what was expected and, where one is certain, what
+to write instead; the text of a bad row is repeated nowhere.
 
-Columns are separated by commas. When the first line names them: `identifier` (type:value), or `type` and `value`, or
-the column that the operator names; besides `level`, `reason`, `evidence`, `case`, `appeal`, and `days` or
-`valid_until` (2026-12-31, the end of that day in UTC, or RFC 3339). A row's own entry goes before the import's default.
+When the first line of a file names its columns: `identifier` (type:value), or `type` and `value`, or the column that
+the operator names; besides `level`, `reason`, `evidence`, `case`, `appeal`, and `days` or `valid_until` (2026-12-31,
+the end of that day in UTC, or RFC 3339), or the columns that the operator maps to these. A row's own entry goes
+before the import's default.
 """
 
 from __future__ import annotations
 
-import csv
 import re
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import BinaryIO, Final
+from typing import Final, final
 
 from riskshare.encoding import parse_time
 from riskshare.errors import EncodingError, IdentifierError, InputError
 from riskshare.membership.identifier import TYPES, Identifier, make, parse
 from riskshare.membership.record import LEVELS, Record
-
-MAX_LINE: Final = 64 * 1024
-"""Longest line in bytes, and longest row, should it go over several lines in quotes."""
-
-MAX_LINES: Final = 64
-"""Most lines of one row. A quote that is not closed costs its own row, and not all that follow."""
+from riskshare.sharing.suggest import for_identifier, for_own, for_width
 
 MAX_DAYS: Final = 3650
 
@@ -35,16 +29,14 @@ MANY_RECORDS: Final = 1024
 """Records of rows that are remembered: most files have a few different ones, and each is costly to make."""
 
 OWN_COLUMNS: Final = ("level", "reason", "evidence", "case", "appeal", "days", "valid_until")
-_KNOWN: Final = frozenset({"identifier", "type", "value", *OWN_COLUMNS})
+MAPPED_FIELDS: Final = (*OWN_COLUMNS, "type")
+"""Fields whose column an operator can name."""
+
+KNOWN: Final = frozenset({"identifier", "type", "value", *OWN_COLUMNS})
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAYS = re.compile(r"[1-9][0-9]{0,3}")
 _LAST_MOMENT: Final = time(23, 59, 59, 999_000, tzinfo=UTC)
 _SOME_DAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
-_Fault = tuple[str, str]
-"""A code, and what was expected."""
-
-_IN_PLACE: Final = "-\n"
-"""What the CSV reader gets in place of a line that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +44,9 @@ class Defaults:
     """What holds for rows that do not say otherwise.
 
     `type` is the identifier type of the values, or "" if each row names its own; `column` the header of their
-    column; `region` the default region of phone numbers (ISO 3166-1, such as CN), or "". `most_days` is the longest
-    term that the network allows entries of the category.
+    column; `region` the default region of phone numbers (ISO 3166-1, such as CN), or ""; `most_days` the longest
+    term that the network allows entries of the category. `fields` says under which header a field of `MAPPED_FIELDS`
+    stands: (field, header) pairs.
     """
 
     category: str
@@ -66,6 +59,7 @@ class Defaults:
     appeal: str = ""
     days: int = 180
     most_days: int = MAX_DAYS
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,80 +73,39 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot: one-based line, column (its name, or its number from 1), code, what was expected."""
+    """A row that cannot: one-based line, column (its name, or its number from 1), code, what was expected.
+
+    `suggestion` says what to write or to do instead where that is certain; never a part of an identifier.
+    """
 
     line: int
     column: str
     code: str
     message: str
+    suggestion: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
-    """Where things stand in a line (name -> index), its width, and what the column of identifiers is called."""
+class Odd:
+    """A cell of a typed file that stands for no text: why, and what to do."""
+
+    code: str
+    message: str
+    suggestion: str = ""
+
+
+Cell = str | Odd
+RawRow = tuple[int, Sequence[Cell] | None, BadRow | None]
+"""A row as a format gives it: its line, its cells (None if that cannot be told), what is wrong with it as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where things stand in a row (name -> index), its width, and what the columns are called in the file."""
 
     names: Mapping[str, int]
     width: int
-    subject: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Usual:
-    """What holds for all rows: the defaults, the time of the import, and the records that rows have made before."""
-
-    defaults: Defaults
-    now: datetime
-    records: dict[tuple[str, ...], Record | BadRow]
-
-    def record(self, own: tuple[str, ...]) -> Record | BadRow:
-        """The record of a row with these entries in OWN_COLUMNS; a BadRow (of line 0) if there can be none."""
-        found = self.records.get(own)
-        if found is None:
-            if len(self.records) >= MANY_RECORDS:
-                self.records.clear()
-            found = self.records[own] = self._make(
-                {name: text for name, text in zip(OWN_COLUMNS, own, strict=True) if text}
-            )
-        return found
-
-    def _make(self, own: Mapping[str, str]) -> Record | BadRow:
-        for name, text in own.items():
-            if (expected := _fault_of(name, text, self.now)) is not None:
-                return BadRow(0, name, f"{name}_invalid", expected)
-        try:
-            record = _record(own, self.defaults, self.now)
-            record.to_bytes()
-        except EncodingError as error:
-            return BadRow(0, "", "record_invalid", error.message)
-        return record
-
-
-def read_rows(file: BinaryIO, defaults: Defaults, now: datetime) -> Iterator[Row | BadRow]:
-    """Read a file row by row.
-
-    Raises:
-        InputError: `file_empty`, `file_encoding` (not UTF-8, not text), `no_column` (the header has no column of
-            identifiers, or two of one name), `default_invalid` (a default outside its rules).
-
-    """
-    check_defaults(defaults)
-    usual = _Usual(defaults, now, {})
-    columns: _Columns | None = None
-    seen = False
-    for line, cells, fault in _cells(file):
-        if cells is not None and not any(cell.strip() for cell in cells):
-            continue
-        if columns is None and cells is not None:
-            columns, is_header = _columns(cells, defaults)
-            if is_header:
-                continue
-        seen = True
-        if fault is not None or cells is None or columns is None:
-            yield fault or BadRow(line, "", "csv", "The line is not valid CSV.")
-        else:
-            yield _row(line, cells, columns, usual)
-    if not seen:
-        raise InputError("The file has no rows. Check that it is the right file.", code="file_empty")
+    called: Mapping[str, str]
 
 
 def check_defaults(defaults: Defaults) -> None:
@@ -164,6 +117,7 @@ def check_defaults(defaults: Defaults) -> None:
         raise InputError(f"A risk level is one of {', '.join(LEVELS)}.", code="default_invalid")
     if not 0 < defaults.days <= MAX_DAYS:
         raise InputError(f"A term is from 1 to {MAX_DAYS} days.", code="default_invalid")
+    check_fields(defaults.fields)
     try:
         _record({}, defaults, _SOME_DAY).to_bytes()
     except EncodingError as error:
@@ -175,144 +129,140 @@ def check_defaults(defaults: Defaults) -> None:
             raise InputError(error.message, code="default_invalid") from error
 
 
-class _Lines:
-    """The file's lines as text for the CSV reader, with what was wrong with those of the row under way."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.number = 0
-        self.fault: _Fault | None = None
-        self._taken: list[tuple[str, _Fault | None]] = []
-        self._length = 0
-        self._again: deque[tuple[str, _Fault | None]] = deque()
-        self._file = file
-
-    def begin(self) -> None:
-        """Begin a row."""
-        self.fault = None
-        self._taken.clear()
-        self._length = 0
-
-    def put_back(self) -> None:
-        """Take the row's lines but the first to be lines of other rows."""
-        self._again.extendleft(reversed(self._taken[1:]))
-        self.number -= len(self._taken) - 1
-        self.fault = self._taken[0][1]
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if self._taken and (len(self._taken) >= MAX_LINES or self._length > MAX_LINE):
-            raise csv.Error
-        text, fault = self._again.popleft() if self._again else self._read()
-        self.number += 1
-        self.fault = self.fault or fault
-        self._taken.append((text, fault))
-        self._length += len(text)
-        return text
-
-    def _read(self) -> tuple[str, _Fault | None]:
-        line = self._file.readline(MAX_LINE + 1)
-        if not line:
-            raise StopIteration
-        first = self.number == 0
-        if first:
-            line = _without_mark(line)
-        if len(line) > MAX_LINE:
-            self._skip_rest(line)
-            return _IN_PLACE, ("too_long", f"A line is at most {MAX_LINE} bytes long.")
-        if b"\x00" in line:
-            if first:
-                raise InputError("The file is not text, or in UTF-16. Give CSV in UTF-8.", code="file_encoding")
-            return _IN_PLACE, ("encoding", "The line holds a NUL byte: it is no text.")
-        try:
-            return line.decode("utf-8"), None
-        except UnicodeDecodeError:
-            # A header may name other columns in any encoding; those that we look for are ASCII.
-            text = line.decode("utf-8", "replace") if first else _IN_PLACE
-            return text, ("encoding", "The line is not UTF-8. Convert the file: iconv -f LATIN1 -t UTF-8 FILE.")
-
-    def _skip_rest(self, line: bytes) -> None:
-        while line and not line.endswith(b"\n"):
-            line = self._file.readline(MAX_LINE)
+def check_fields(fields: Sequence[tuple[str, str]]) -> None:
+    """Refuse a mapping of fields to columns that cannot be meant. Raises InputError `mapping_invalid`."""
+    named = [name for name, _ in fields]
+    if unknown := sorted(set(named) - set(MAPPED_FIELDS)):
+        raise InputError(
+            f"There is no field {unknown[0]!r} to map: the fields are {', '.join(MAPPED_FIELDS)}.",
+            code="mapping_invalid",
+        )
+    if len(set(named)) != len(named) or not all(header.strip() for _, header in fields):
+        raise InputError("A field is mapped twice, or to a column without a name.", code="mapping_invalid")
 
 
-def _cells(file: BinaryIO) -> Iterator[tuple[int, list[str] | None, BadRow | None]]:
-    """Each row: its first line, its cells (None if that cannot be told), and what is wrong with it as a whole."""
-    lines = _Lines(file)
-    reader = csv.reader(lines, strict=True)
-    while True:
-        lines.begin()
-        start = lines.number + 1
-        cells: list[str] | None = None
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            lines.put_back()
-            reader = csv.reader(lines, strict=True)
-            lines.fault = lines.fault or (
-                "csv",
-                "The line is not valid CSV: a quote is missing or in the wrong place, or lines do not end with LF.",
-            )
-        fault = None if lines.fault is None else BadRow(start, "", *lines.fault)
-        too_long = fault is not None and fault.code == "too_long"
-        yield start, None if too_long else cells, fault
+def understand(cells: Sequence[str], defaults: Defaults) -> tuple[Columns, bool]:
+    """Understand the first line: a header (True), or the first row already.
 
+    Raises:
+        InputError: `no_column`: no column of identifiers, a column that was named and is not there, or two of a name.
 
-def _without_mark(line: bytes) -> bytes:
-    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError("The file is in UTF-16. Convert it: iconv -f UTF-16 -t UTF-8 FILE.", code="file_encoding")
-    if line.startswith((b"PK\x03\x04", b"PAR1", b"\x1f\x8b")):
-        raise InputError("The file is not text: a workbook, Parquet or an archive. Give CSV.", code="file_encoding")
-    return line.removeprefix(b"\xef\xbb\xbf")
-
-
-def _columns(cells: Sequence[str], defaults: Defaults) -> tuple[_Columns, bool]:
-    """Understand the first line: a header, or the first row already."""
+    """
     names = [cell.strip().lower() for cell in cells]
     wanted = defaults.column.strip().lower()
-    if not wanted and _KNOWN.isdisjoint(names):
-        return _Columns({"value" if defaults.type else "identifier": 0}, len(names), "1"), False
+    mapped = {name: header.strip().lower() for name, header in defaults.fields}
+    if not wanted and not mapped and KNOWN.isdisjoint(names):
+        _refuse_other_separators(cells)
+        name = "value" if defaults.type else "identifier"
+        return Columns({name: 0}, len(names), {name: "1"}), False
     if wanted and wanted not in names:
         raise InputError("The first line does not name the column given with --column.", code="no_column")
-    if any(names.count(name) > 1 for name in (_KNOWN if not wanted else {wanted, "type", *OWN_COLUMNS})):
+    for name, header in mapped.items():
+        if header not in names:
+            raise InputError(f"The first line does not name the column that {name} is mapped to.", code="no_column")
+    looked_for = ({wanted, "type", *OWN_COLUMNS} if wanted else set(KNOWN)) | set(mapped.values())
+    if any(names.count(name) > 1 for name in looked_for):
         raise InputError("The header names one column twice. Rename one of them.", code="no_column")
-    found = {name: index for index, name in enumerate(names) if name in OWN_COLUMNS or name == "type"}
+    own = {name: name for name in MAPPED_FIELDS if name in names and name != wanted} | mapped
+    subject, header = _subject(names, wanted, typed=bool(defaults.type or "type" in own))
+    found = {name: names.index(place) for name, place in own.items()} | {subject: names.index(header)}
+    return Columns(found, len(names), {name: cells[index].strip() for name, index in found.items()}), True
+
+
+def _subject(names: Sequence[str], wanted: str, *, typed: bool) -> tuple[str, str]:
+    """What the column of identifiers holds (identifier or value), and its header."""
     if wanted:
-        found.pop(wanted, None)
-        subject = "value" if defaults.type or "type" in found else "identifier"
-        return _Columns({**found, subject: names.index(wanted)}, len(names), defaults.column.strip()), True
+        return ("value" if typed else "identifier"), wanted
     if "identifier" in names:
-        return _Columns({**found, "identifier": names.index("identifier")}, len(names), "identifier"), True
-    if "value" not in names or not (defaults.type or "type" in found):
+        return "identifier", "identifier"
+    if "value" not in names or not typed:
         raise InputError(
             "The header needs a column identifier, or type and value, separated by commas; or name the column with "
             "--column and its type with --type.",
             code="no_column",
         )
-    return _Columns({**found, "value": names.index("value")}, len(names), "value"), True
+    return "value", "value"
 
 
-def _row(line: int, cells: Sequence[str], columns: _Columns, usual: _Usual) -> Row | BadRow:
-    if len(cells) != columns.width:
-        return BadRow(line, "", "columns", f"The line has {len(cells)} columns, the first one {columns.width}.")
-    named = {name: cells[index] for name, index in columns.names.items()}
-    try:
-        identifier = _identifier(named, usual.defaults)
-    except IdentifierError as error:
-        column = "type" if error.reason == "unknown_type" and "type" in named else columns.subject
-        return BadRow(line, column, error.reason, error.message)
-    record = usual.record(tuple([named.get(name, "").strip() for name in OWN_COLUMNS]))
-    return replace(record, line=line) if isinstance(record, BadRow) else Row(line, identifier, record)
+def _refuse_other_separators(cells: Sequence[str]) -> None:
+    """A header in one cell, with semicolons or tabs, is no row of identifiers."""
+    for separator in (";", "\t"):
+        names = {name.strip().lower() for name in cells[0].split(separator)}
+        if len(cells) == 1 and len(names) > 1 and not KNOWN.isdisjoint(names):
+            raise InputError(
+                "The columns are not separated by commas. Save the file as CSV with commas.", code="no_column"
+            )
 
 
-def _identifier(named: Mapping[str, str], defaults: Defaults) -> Identifier:
-    if "identifier" in named:
-        return parse(named["identifier"])
-    type_name = named.get("type", "").strip() or defaults.type
-    return make(type_name, named["value"], region=defaults.region or None)
+@final
+class Rules:
+    """What makes of the cells of a row a `Row` or a `BadRow`. It is pickled into worker processes."""
+
+    def __init__(self, defaults: Defaults, now: datetime, columns: Columns) -> None:
+        self._defaults = defaults
+        self._now = now
+        self._columns = columns
+        self._whole = "identifier" in columns.names
+        self._subject = columns.names["identifier" if self._whole else "value"]
+        self._type = columns.names.get("type")
+        self._region = defaults.region or None
+        self._own = [(name, columns.names[name]) for name in OWN_COLUMNS if name in columns.names]
+        self._records: dict[tuple[str, ...], Record | BadRow] = {}
+
+    def judge(self, line: int, cells: Sequence[Cell]) -> Row | BadRow:
+        """The row of that line."""
+        if len(cells) != self._columns.width:
+            expected = f"The line has {len(cells)} columns, the first one {self._columns.width}."
+            return BadRow(line, "", "columns", expected, for_width(len(cells), self._columns.width))
+        for name, index in self._columns.names.items():
+            if type(odd := cells[index]) is Odd:
+                return BadRow(line, self._columns.called[name], odd.code, odd.message, odd.suggestion)
+        return self._judge(line, cells)  # type: ignore[arg-type]  # none of those needed is odd
+
+    def _judge(self, line: int, cells: Sequence[str]) -> Row | BadRow:
+        subject = cells[self._subject]
+        type_ = ""
+        try:
+            if self._whole:
+                identifier = parse(subject)
+            else:
+                type_ = (cells[self._type].strip() if self._type is not None else "") or self._defaults.type
+                identifier = make(type_, subject, region=self._region)
+        except IdentifierError as error:
+            name = "type" if error.reason == "unknown_type" and self._type is not None else self._subject_name
+            suggestion = for_identifier(error.reason, type_, subject, whole=self._whole, region=bool(self._region))
+            return BadRow(line, self._columns.called[name], error.reason, error.message, suggestion)
+        record = self._record(tuple([cells[index].strip() for _, index in self._own]))
+        return replace(record, line=line) if type(record) is BadRow else Row(line, identifier, record)  # type: ignore[arg-type]
+
+    @property
+    def _subject_name(self) -> str:
+        return "identifier" if self._whole else "value"
+
+    def _record(self, own: tuple[str, ...]) -> Record | BadRow:
+        """The record of a row with these entries of its own; a BadRow (of line 0) if there can be none."""
+        found = self._records.get(own)
+        if found is None:
+            if len(self._records) >= MANY_RECORDS:
+                self._records.clear()
+            named = {name: text for (name, _), text in zip(self._own, own, strict=True) if text}
+            found = self._records[own] = self._make(named)
+        return found
+
+    def _make(self, own: Mapping[str, str]) -> Record | BadRow:
+        for name, text in own.items():
+            if (expected := _fault_of(name, text, self._now)) is not None:
+                better = for_own(name, text)
+                certain = better and _fault_of(name, better, self._now) is None
+                return BadRow(
+                    0, self._columns.called[name], f"{name}_invalid", expected, f"write {better}" if certain else ""
+                )
+        try:
+            record = _record(own, self._defaults, self._now)
+            record.to_bytes()
+        except EncodingError as error:
+            return BadRow(0, "", "record_invalid", error.message)
+        return record
 
 
 def _fault_of(name: str, text: str, now: datetime) -> str | None:
