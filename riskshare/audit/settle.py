@@ -11,8 +11,8 @@
 Whoever is killed between two steps has lost nothing: a signature that has left is recognised by the key that made it.
 If the other signed and we did not hear of it, the next run gets the statement that stands, finds its own signature on
 it and keeps it, whatever it would compute by then. One statement stands for a pair and a period, and periods that
-overlap are refused; so no exchange is paid twice. Unless both members chose otherwise, a period is a month: else who
-has a minute signed, however truly, would keep the month around it from being settled.
+overlap are refused; so no exchange is paid twice. A member may want `months` only: else who has a minute signed makes
+the other settle the month around it in parts.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from riskshare.audit.settle import Dispute, Settler
 from riskshare.audit.settlement import Settlement, plain
 from riskshare.audit.settlement_csv import settlement_csv
 from riskshare.cli.acting import Own, opened
-from riskshare.cli.auditing_screen import show
+from riskshare.cli.auditing_screen import show, show_written
 from riskshare.cli.periods import read_period
 from riskshare.cli.screen import Screen
 from riskshare.client.settlements import SettlementClient
@@ -102,10 +102,10 @@ async def _settle(  # noqa: PLR0917 - what the command line says, in its order
             outcomes = await _with_each(own, ours, directory, period, members)
         registry = directory.current()
     report = _report(own.member.name, registry, period, outcomes)
+    show(report, screen)
     if out is not None:
         _write(out, outcomes)
-        write_report(out, report)
-    show(report, screen)
+        show_written(write_report(out, report), screen)
     if out is not None and accounts:
         _write_payments(out, own.member.name, registry, outcomes, accounts)
     return report.exit_code

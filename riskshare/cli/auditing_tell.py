@@ -15,7 +15,7 @@ from riskshare.audit.sealed_scan import needle_of
 from riskshare.cli.acting import Own, opened
 from riskshare.cli.auditing_own import log_own_request
 from riskshare.cli.auditing_scan import Scan, Scanned
-from riskshare.cli.auditing_screen import show
+from riskshare.cli.auditing_screen import show, show_written
 from riskshare.cli.periods import Period, read_period
 from riskshare.cli.screen import Screen, minute
 from riskshare.encoding import format_time
@@ -99,9 +99,10 @@ async def _tell(config_file: Path, identifier: Identifier, period: Period, wish:
         tables=_tables(member, identifier, held, asked),
         limits=LIMITS,
     )
-    if wish.out is not None:
-        write_report(wish.out, report)
+    written = None if wish.out is None else write_report(wish.out, report)
     show(report, screen)
+    if written is not None:
+        show_written(written, screen)
     return report.exit_code
 
 
