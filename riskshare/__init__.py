@@ -41,7 +41,6 @@ What is promised to programs
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def __getattr__(name: str) -> Any:
     if name == "Client":
         return import_module("riskshare.api_client").Client
     if name == "__version__":
-        return version("riskshare")
+        return import_module("importlib.metadata").version("riskshare")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
