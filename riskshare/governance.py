@@ -276,8 +276,9 @@ def issue(
     now: datetime,
     term: timedelta,
     governor_keys: Sequence[Path],
+    **changes: Any,
 ) -> Registry:
-    """Sign the version after `old`, with `members` made or changed, and write it out. Raises as `admit`."""
+    """Sign the version after `old`, with `members` or other keys changed, and write it out. Raises as `admit`."""
     if now < old.issued_at:
         raise ConfigError(f"The clock is behind the last version, of {format_time(old.issued_at)}. Set it.")
     keys = [read_signing_key(path, "governor") for path in (directory / GOVERNOR_KEY, *governor_keys)]
@@ -287,7 +288,7 @@ def issue(
             f"{old.governors.threshold} of the network's {len(old.governors.keys)} governors must sign, and only"
             f" {counted} of the keys given are theirs. Give the key files of further governors."
         )
-    data = rules.sign_registry(rules.next_body(old, now=now, term=term, members=members), keys)
+    data = rules.sign_registry(rules.next_body(old, now=now, term=term, members=members, **changes), keys)
     # What members will verify is verified before it leaves.
     new = rules.verify_next(old, data)
     _write_version(directory, new.version, data)

@@ -1,8 +1,8 @@
-"""The verb of governance for auditors: what each of them may see."""
+"""Verbs of governance beside membership: what an auditor may see, how long an entry may stand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -52,6 +52,28 @@ def set_audit_rights(
     if read_days is not None:
         rights = replace(rights, read_days=read_days or None)
     return issue(directory, old, [replace(member, audit=rights)], now=now, term=term, governor_keys=governor_keys)
+
+
+def set_terms(
+    directory: Path,
+    terms: Mapping[str, int | None],
+    *,
+    now: datetime,
+    term: timedelta = TERM,
+    governor_keys: Sequence[Path] = (),
+) -> Registry:
+    """Issue the next registry version with other longest terms of entries, in days by category; None takes one back.
+
+    Raises:
+        ConfigError: no such category; else as `governance.admit`.
+
+    """
+    old = current_registry(directory)
+    unknown = sorted(terms.keys() - set(old.categories))
+    if unknown:
+        raise ConfigError(f"The network has no category {unknown[0][:63]!r}. It has: {', '.join(old.categories)}.")
+    after = {name: days for name, days in (dict(old.terms) | dict(terms)).items() if days is not None}
+    return issue(directory, old, [], now=now, term=term, governor_keys=governor_keys, terms=after)
 
 
 def _check_names(registry: Registry, names: Iterable[str]) -> None:

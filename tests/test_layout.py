@@ -58,6 +58,7 @@ VERBS = {
     "sharing.publish",
     "sharing.subscribe",
     "sharing.importing",
+    "sharing.changing",
     "sharing.compare",
     "query.check",
     "query.ask",

@@ -110,7 +110,7 @@ def show_network(place: Path | None, config_file: Path, *, json: bool) -> None:
             ("issued", day(registry.issued_at)),
             ("expires", day(registry.expires_at)),
             ("governors", f"{registry.governors.threshold} of {len(registry.governors.keys)} sign"),
-            ("categories", ", ".join(registry.categories)),
+            ("categories", ", ".join(_category(registry, name) for name in registry.categories)),
             ("purposes", ", ".join(registry.purposes)),
             ("currency", registry.currency),
         ]
@@ -135,6 +135,10 @@ def show_network(place: Path | None, config_file: Path, *, json: bool) -> None:
         screen.note(f"{_term(registry)}. The governors renew it: riskshare network renew --dir DIR")
 
 
+def _category(registry: Registry, name: str) -> str:
+    return f"{name} (at most {counted(registry.terms[name], 'day')})" if name in registry.terms else name
+
+
 def _term(registry: Registry) -> str:
     left = registry.expires_at - now()
     if left <= timedelta(0):
@@ -149,6 +153,7 @@ def _summary(registry: Registry) -> dict[str, Any]:
         "digest": registry.digest.hex(),
         "issued_at": format_time(registry.issued_at),
         "expires_at": format_time(registry.expires_at),
+        "terms": dict(registry.terms),
         "members": list(registry.members),
     }
 

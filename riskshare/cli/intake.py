@@ -103,7 +103,7 @@ async def _run(own: Own, of: ListRow, wish: Wish, bad: BadRows, screen: Screen) 
         return await importer.run(
             of,
             file,
-            replace(wish.defaults, category=of.category),
+            replace(wish.defaults, category=of.category, most_days=own.member.registry.most_days(of.category)),
             author=wish.author,
             skip_bad=wish.skip_bad,
             dry_run=wish.dry_run,

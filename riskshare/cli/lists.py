@@ -1,4 +1,4 @@
-"""Declared here: `list create`, `import`, `status`, `withdraw`."""
+"""Declared here: `list create`, `import`, `status`, `withdraw`, `dispute`, `restore`."""
 
 # ruff: noqa: PLC0415 - each command loads what it needs when it runs
 
@@ -6,15 +6,28 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from riskshare.cli.options import CONFIG_FILE, AuthorOption, ConfigOption, JsonOption
 
+if TYPE_CHECKING:
+    from riskshare.sharing.kept import Action
+
 app = typer.Typer(no_args_is_help=True, help="The lists that this member publishes.")
 
 ListArgument = Annotated[str, typer.Argument(metavar="NAME", help="The list's name.")]
+
+IdentifiersArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="TYPE:VALUE", help="Which entries.", show_default=False)
+]
+
+CaseOption = Annotated[
+    str, typer.Option("--case", metavar="REF", help="All entries with this case reference, in place of identifiers.")
+]
+
+DecisionOption = Annotated[str, typer.Option("--reason", help="Why, in a few words: kept in the list's history.")]
 
 
 class BadRows(StrEnum):
@@ -139,8 +152,9 @@ def status(
 def withdraw(
     *,
     name: ListArgument,
-    identifiers: Annotated[list[str], typer.Argument(metavar="TYPE:VALUE", help="What to take off the list.")],
+    identifiers: IdentifiersArgument = None,
     reason: Annotated[Withdrawal, typer.Option("--reason", help="Why; after appeal_upheld no import lists it again.")],
+    case: CaseOption = "",
     author: AuthorOption = "",
     config: ConfigOption = CONFIG_FILE,
     json: JsonOption = False,
@@ -149,9 +163,54 @@ def withdraw(
 
     Example: [bold]riskshare list withdraw high-risk phone:+8613800138000 --reason appeal_upheld[/bold]
     """
+    _decide(config, name, identifiers, case, ("withdraw", reason.value, author), json=json)
+
+
+@app.command("dispute")
+def dispute(
+    *,
+    name: ListArgument,
+    identifiers: IdentifiersArgument = None,
+    reason: DecisionOption,
+    case: CaseOption = "",
+    author: AuthorOption = "",
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Mark entries as disputed: they still answer, and every hit says so. Exit code 1 if one was not listed.
+
+    Example: [bold]riskshare list dispute high-risk phone:+8613800138000 --reason "says the number was sold"[/bold]
+    """
+    _decide(config, name, identifiers, case, ("dispute", reason, author), json=json)
+
+
+@app.command("restore")
+def restore(
+    *,
+    name: ListArgument,
+    identifiers: IdentifiersArgument = None,
+    reason: DecisionOption,
+    case: CaseOption = "",
+    author: AuthorOption = "",
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """End a dispute in favour of the list, or undo a withdrawal while the term lasts. Exit code 1 if one cannot be.
+
+    Also of what an upheld appeal took off: your reason is kept, and you are told how many there were.
+
+    Example: [bold]riskshare list restore high-risk --case 2026-0001 --reason "withdrawn by mistake"[/bold]
+    """
+    _decide(config, name, identifiers, case, ("restore", reason, author), json=json)
+
+
+def _decide(
+    config: Path, name: str, identifiers: list[str] | None, case: str, what: tuple[Action, str, str], *, json: bool
+) -> None:
     from riskshare.cli.acting import author_of
-    from riskshare.cli.own_lists import withdraw_from
+    from riskshare.cli.deciding import decide_on
     from riskshare.sharing.kept import Change
 
-    change = Change(author_of(author), "withdraw", reason.value)
-    raise typer.Exit(withdraw_from(config, name, identifiers, change, json=json))
+    action, reason, author = what
+    change = Change(author_of(author), action, reason)
+    raise typer.Exit(decide_on(config, name, identifiers or [], case, change, json=json))

@@ -1,4 +1,4 @@
-"""Declared here: `network init`, `admit`, `renew`, `audit`, `show`, `pin`."""
+"""Declared here: `network init`, `admit`, `renew`, `audit`, `terms`, `show`, `pin`."""
 
 # ruff: noqa: PLC0415 - each command loads what it needs when it runs
 
@@ -89,6 +89,26 @@ def audit(
 
     wanted = AuditWish(members, everybody, open_per_day, read_days)
     change_audit_rights(directory, name, wanted, json=json)
+
+
+@app.command("terms")
+def terms(
+    directory: NetworkDirOption,
+    longest: Annotated[
+        list[str],
+        typer.Argument(metavar="CATEGORY=DAYS", help="The longest term of an entry; DAYS none takes it back."),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Sign a new registry version that says how long an entry of a category may stand at most; else 3,650 days.
+
+    Entries that stand longer already expire when that term is over. Members must all run a version that knows terms.
+
+    Example: [bold]riskshare network terms --dir net telecom_fraud=365 marketing_cheating=90[/bold]
+    """
+    from riskshare.cli.governing_terms import change_terms
+
+    change_terms(directory, longest, json=json)
 
 
 @app.command("show")

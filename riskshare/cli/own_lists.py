@@ -1,24 +1,20 @@
-"""The work of `list create`, `status` and `withdraw`."""
+"""The work of `list create` and `status`."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from riskshare.cli.acting import Own, opened
-from riskshare.cli.publication import Published, await_publication, newest
+from riskshare.cli.acting import opened
+from riskshare.cli.publication import Published, newest
 from riskshare.cli.screen import Screen, counted, minute
 from riskshare.encoding import format_time
 from riskshare.errors import InputError
-from riskshare.membership.identifier import Identifier, mask, parse
 from riskshare.names import check_category, check_keyset_name
 from riskshare.peer.opening import Member, now
-from riskshare.sharing.entry import NONCE_BYTES, reseal
-from riskshare.sharing.kept import Change, ListCounts, ListRow, Resealed, State, StoredEntry
-from riskshare.store.entries import Reseal
+from riskshare.sharing.kept import ListCounts, ListRow
 
 
 def create_list(config_file: Path, name: str, category: str, keyset: str, *, json: bool) -> None:
@@ -108,43 +104,3 @@ def _status_row(member: str, of: ListRow, counts: ListCounts, published: Sequenc
         minute(newest_one.issued_at) if newest_one else "not yet",
         minute(newest_one.expires_at) if newest_one else "-",
     )
-
-
-def withdraw_from(config_file: Path, name: str, texts: Sequence[str], change: Change, *, json: bool) -> int:
-    """Withdraw identifiers from a list; returns the exit code: 1 if some are not on it.
-
-    Raises:
-        InputError: no such list, or a text is no identifier; then nothing was changed.
-
-    """
-    wanted = [parse(text, position=position) for position, text in enumerate(texts)]
-    return asyncio.run(_withdraw(config_file, name, list(dict.fromkeys(wanted)), change, Screen(as_json=json)))
-
-
-async def _withdraw(config_file: Path, name: str, wanted: Sequence[Identifier], change: Change, screen: Screen) -> int:
-    async with opened(config_file, screen) as own:
-        of = await own.list_named(name)
-        full = f"{own.member.name}/{of.name}"
-        handles = [own.member.data_key.handle(one.oprf_input, full) for one in wanted]
-        on_it = {entry.handle for list_id, entry in await own.store.lists.consult(handles, now()) if list_id == of.id}
-        missing = [mask(one) for one, handle in zip(wanted, handles, strict=True) if handle not in on_it]
-        done = await own.store.lists.change_state(of.id, handles, "withdrawn", change, resealing(own))
-        outcome = await await_publication(own, of.name, screen) if done else None
-    result = {"list": full, "withdrawn": done, "not_listed": missing, **(outcome.to_json() if outcome else {})}
-    screen.result(result)
-    screen.say(f"{counted(done, 'entry', 'entries')} of {full} withdrawn ({change.reason}).", "green" if done else "")
-    for masked in missing:
-        screen.say(f"Not on the list: {masked}", "yellow")
-    if outcome:
-        outcome.tell(screen, of.name)
-    return 1 if missing else 0
-
-
-def resealing(own: Own) -> Reseal:
-    """What gives an entry its new state's seal, with the member's data key."""
-
-    def run(of: ListRow, entry: StoredEntry, state: State) -> Resealed:
-        name = f"{own.member.name}/{of.name}"
-        return reseal(own.member.data_key, name, entry, state, secrets.token_bytes(NONCE_BYTES))
-
-    return run

@@ -237,9 +237,12 @@ def first_body(
 def next_body(
     old: Registry, *, now: datetime, term: timedelta = TERM, members: Iterable[Member] = (), **changes: Any
 ) -> dict[str, Any]:
-    """The statement that follows `old`, with `members` added or replaced by name, and other keys changed."""
+    """The statement that follows `old`, with `members` added or replaced by name, and other keys changed.
+
+    `terms` that hold nothing are left out.
+    """
     after = dict(old.members) | {member.name: member for member in members}
-    return (
+    body = (
         old.body()
         | {
             "expires_at": format_time(now + term),
@@ -250,6 +253,7 @@ def next_body(
         }
         | changes
     )
+    return {key: value for key, value in body.items() if key != "terms" or value}
 
 
 def sign_registry(body: dict[str, Any], keys: Iterable[SigningKey]) -> bytes:

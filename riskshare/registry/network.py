@@ -30,6 +30,9 @@ WARN_BEFORE = timedelta(days=28)
 """How long before its expiry a registry is called soon to expire."""
 
 CATEGORIES = ("high_risk_account", "marketing_cheating", "telecom_fraud", "transaction_fraud")
+MOST_DAYS = 3650
+"""The longest term of an entry, where the registry names none for its category."""
+
 PURPOSES = ("account_opening", "audit", "marketing", "payment", "portfolio", "withdrawal")
 
 _KEYS = frozenset(
@@ -47,6 +50,7 @@ _KEYS = frozenset(
         "version",
     }
 )
+_OPTIONAL = frozenset({"terms"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,8 @@ class Registry:
 
     `digest` is the SHA-256 of its statement (32 bytes), `previous` that of the version before
     (None for version 1). `members` are by name, sorted. A registry made by `parse_registry` is well
-    formed; that it is *signed* is what `riskshare.registry.chain` verifies.
+    formed; that it is *signed* is what `riskshare.registry.chain` verifies. `terms` has the longest term of an entry,
+    in days, of the categories that have one of their own.
     """
 
     network: str
@@ -116,6 +121,7 @@ class Registry:
     categories: tuple[str, ...]
     purposes: tuple[str, ...]
     currency: str
+    terms: Mapping[str, int]
     members: Mapping[str, Member] = field(repr=False)
     digest: bytes
     file: SignedFile = field(repr=False)
@@ -151,6 +157,10 @@ class Registry:
         """
         found = self._by_spki.get(spki)
         return found[0] if found is not None and found[1].may_sign(at, at) else None
+
+    def most_days(self, category: str) -> int:
+        """The longest term of an entry of that category, in days."""
+        return self.terms.get(category, MOST_DAYS)
 
     def certificates(self, at: datetime) -> tuple[bytes, ...]:
         """TLS certificates (DER) in force at `at` of all members in good standing: a peer's only trust anchors."""
@@ -258,7 +268,7 @@ def registry_of(file: SignedFile) -> Registry:
         EncodingError, InputError: malformed.
 
     """
-    body = form.read_object(file.body, _KEYS, "The statement")
+    body = form.read_object(file.body, _KEYS, "The statement", optional=_OPTIONAL)
     version = form.read_integer(body["version"], "The version", least=1)
     issued_at, expires_at = parse_time(body["issued_at"]), parse_time(body["expires_at"])
     if expires_at <= issued_at:
@@ -273,6 +283,7 @@ def registry_of(file: SignedFile) -> Registry:
         if not set(member.purposes) <= set(purposes):
             raise EncodingError(f"Member {member.name} may ask for a purpose that the network does not name.")
     check_unique(members, governors)
+    categories = form.read_sorted(body["categories"], check_category, "The list of categories", limit=100, least=1)
     return Registry(
         network=form.read_network_name(body["network"]),
         version=version,
@@ -281,13 +292,28 @@ def registry_of(file: SignedFile) -> Registry:
         expires_at=expires_at,
         governors=governors,
         quorum=Quorum.from_body(body["quorum"]),
-        categories=form.read_sorted(body["categories"], check_category, "The list of categories", limit=100, least=1),
+        categories=categories,
         purposes=purposes,
         currency=form.read_currency(body["currency"]),
+        terms=_terms(body["terms"], categories) if "terms" in body else MappingProxyType({}),
         members=MappingProxyType({member.name: member for member in members}),
         digest=file.digest,
         file=file,
         _by_spki=MappingProxyType({key.term.public: (member, key.term) for member in members for key in member.tls}),
+    )
+
+
+def _terms(value: object, categories: tuple[str, ...]) -> Mapping[str, int]:
+    """The longest terms by category, in days; an object without any is left out instead."""
+    if type(value) is not dict or not value:
+        raise EncodingError("The terms are no object of categories and days.")
+    if not value.keys() <= set(categories):
+        raise EncodingError("The terms name a category that the network does not.")
+    return MappingProxyType(
+        {
+            name: form.read_integer(days, "The term of a category", least=1, most=MOST_DAYS)
+            for name, days in value.items()
+        }
     )
 
 

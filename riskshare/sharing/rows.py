@@ -117,6 +117,8 @@ def check_defaults(defaults: Defaults) -> None:
         raise InputError(f"A risk level is one of {', '.join(LEVELS)}.", code="default_invalid")
     if not 0 < defaults.days <= MAX_DAYS:
         raise InputError(f"A term is from 1 to {MAX_DAYS} days.", code="default_invalid")
+    if defaults.days > defaults.most_days:
+        raise InputError(f"{beyond(defaults.most_days)} Give a shorter term with --days.", code="term_too_long")
     check_fields(defaults.fields)
     try:
         _record({}, defaults, _SOME_DAY).to_bytes()
@@ -257,6 +259,8 @@ class Rules:
                 return BadRow(
                     0, self._columns.called[name], f"{name}_invalid", expected, f"write {better}" if certain else ""
                 )
+            if name in ("days", "valid_until") and _term(name, text, self._now) > timedelta(self._defaults.most_days):
+                return BadRow(0, self._columns.called[name], "term_too_long", beyond(self._defaults.most_days))
         try:
             record = _record(own, self._defaults, self._now)
             record.to_bytes()
@@ -278,6 +282,16 @@ def _fault_of(name: str, text: str, now: datetime) -> str | None:
         if not timedelta(0) < until - now <= timedelta(days=MAX_DAYS):
             return f"The end of a term lies from now to {MAX_DAYS} days ahead."
     return None
+
+
+def beyond(most_days: int) -> str:
+    """The sentence for a term that the network does not allow."""
+    return f"The registry allows entries of this category at most {most_days} days."
+
+
+def _term(name: str, text: str, now: datetime) -> timedelta:
+    until = _until(text) if name == "valid_until" else None
+    return until - now if until is not None else timedelta(days=int(text))
 
 
 def _until(text: str) -> datetime | None:

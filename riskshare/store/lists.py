@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, final
@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Final, final
 from riskshare.errors import InputError
 from riskshare.sharing.kept import PEER, Change, ChangeCounts, ListCounts, ListRow, State, StoredEntry
 from riskshare.sharing.segment import REASONS
+from riskshare.sharing.states import Refusal, Settled
 from riskshare.store.connection import Target
-from riskshare.store.entries import SQL, Reseal, change_states, conclude, entry, locked, stream
+from riskshare.store.entries import (
+    SQL,
+    STREAM_ROWS,
+    Reseal,
+    change_states,
+    conclude,
+    entry,
+    locked,
+    refuse_newer_rules,
+    stream,
+)
 from riskshare.store.failures import guarded
 from riskshare.store.intake import Import, importing
 
@@ -23,6 +34,27 @@ STREAM_IDLE_SECONDS: Final = 600
 
 _EXPIRY: Final = Change(PEER, "expire", "expired")
 _COUNTED: Final[Mapping[State, str]] = {"withdrawn": "withdrawn", "disputed": "disputed", "active": "restored"}
+
+
+Refuse = Callable[[ListRow, StoredEntry, State], Refusal | None]
+"""Why an entry cannot be given a state, None if it can. Called inside the transaction; must not block."""
+
+
+def _reason_of(state: State, change: Change) -> str | None:
+    if state != "withdrawn":
+        return None
+    if change.reason not in REASONS:
+        raise ValueError("an entry is withdrawn for a reason of the table")
+    return change.reason
+
+
+async def _all(entries: AsyncIterator[list[StoredEntry]]) -> list[StoredEntry]:
+    return [one async for batch in entries for one in batch]
+
+
+async def _batches(entries: Sequence[StoredEntry]) -> AsyncIterator[list[StoredEntry]]:
+    for at in range(0, len(entries), STREAM_ROWS):
+        yield list(entries[at : at + STREAM_ROWS])
 
 
 class Changes:
@@ -110,16 +142,90 @@ class Lists:
             ValueError: that reason is none.
 
         """
-        if state == "withdrawn" and change.reason not in REASONS:
-            raise ValueError("an entry is withdrawn for a reason of the table")
+        reason = _reason_of(state, change)
         async with self._writing() as connection:
             of = await locked(connection, list_id)
             chosen = stream(connection, SQL["with_handles"], list_id, handles, state)
-            reason = change.reason if state == "withdrawn" else None
             done = await change_states(connection, of, chosen, state=state, reason=reason, reseal=reseal)
             if done:
                 await conclude(connection, of, change, ChangeCounts(**{_COUNTED[state]: done}))
         return done
+
+    async def settle(
+        self,
+        list_id: int,
+        handles: Sequence[bytes],
+        case_handle: bytes | None,
+        state: State,
+        change: Change,
+        *,
+        refuse: Refuse,
+        reseal: Reseal,
+        never_upto: int | None,
+        atomic: bool,
+    ) -> list[Settled]:
+        """Give entries a state, in one transaction: those of the handles, or those of a case (see `Decider`).
+
+        Raises:
+            InputError: `unknown_list`, `never_changed`.
+            ValueError: what is withdrawn has no reason of the segment's table.
+
+        """
+        reason = _reason_of(state, change)
+        settled: list[Settled] = []
+        changing: list[StoredEntry] = []
+        async with self._writing() as connection:
+            of = await locked(connection, list_id)
+            if never_upto is not None:
+                await refuse_newer_rules(connection, never_upto)
+            async for batch in stream(connection, SQL["chosen"], list_id, handles, case_handle):
+                for one in batch:
+                    code = refuse(of, one, state)
+                    settled.append(Settled(one.handle, one.state, one.reason, code))
+                    if code is None:
+                        changing.append(one)
+            if atomic and any(one.code for one in settled):
+                return settled
+            await change_states(connection, of, _batches(changing), state=state, reason=reason, reseal=reseal)
+            if changing:
+                await conclude(connection, of, change, ChangeCounts(**{_COUNTED[state]: len(changing)}))
+        return settled
+
+    async def live_handles(self, list_id: int, handles: Sequence[bytes]) -> list[bytes]:
+        """Those handles whose entries are on the list, not withdrawn."""
+        with guarded():
+            return [row["handle"] for row in await self._pool.fetch(SQL["live_handles"], list_id, handles)]
+
+    async def withdraw_matching(
+        self,
+        list_id: int,
+        handles: Sequence[bytes],
+        change: Change,
+        *,
+        after: int,
+        matches: Callable[[ListRow, StoredEntry], bool],
+        reseal: Reseal,
+    ) -> int:
+        """Withdraw entries of these handles, and of those changed after a number the ones that match; give the number.
+
+        `matches` is called inside the transaction for each entry changed since, and must not block.
+
+        Raises:
+            InputError: `unknown_list`.
+            ValueError: the change has no reason of the segment's table.
+
+        """
+        reason = _reason_of("withdrawn", change)
+        async with self._writing() as connection:
+            of = await locked(connection, list_id)
+            named = {one.id: one for one in await _all(stream(connection, SQL["live_of_handles"], list_id, handles))}
+            async for batch in stream(connection, SQL["live_since"], list_id, after):
+                named |= {one.id: one for one in batch if matches(of, one)}
+            chosen = _batches(list(named.values()))
+            await change_states(connection, of, chosen, state="withdrawn", reason=reason, reseal=reseal)
+            if named:
+                await conclude(connection, of, change, ChangeCounts(withdrawn=len(named)))
+        return len(named)
 
     async def expire_due(self, now: datetime, reseal: Reseal) -> int:
         """Withdraw every entry whose validity has ended, with reason `expired`; give their number."""

@@ -16,6 +16,7 @@ from riskshare.store.idempotency import Idempotency
 from riskshare.store.ledger import Ledger
 from riskshare.store.lists import Lists
 from riskshare.store.migrate import migrate
+from riskshare.store.never import NeverRules
 from riskshare.store.notify import Callback, Listener
 from riskshare.store.publications import Publications
 from riskshare.store.records import Records
@@ -33,9 +34,9 @@ CLOSE_SECONDS: Final = 5.0
 class Store:
     """One member's database. Open it with `Store.open`; it reconnects by itself.
 
-    `lists`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts`, `audits`, `settlements` and
-    `appeals` use the pool; group commits, imports, streams, listeners and leadership have connections of their own, so
-    that nothing long keeps a short statement waiting.
+    `lists`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts`, `audits`, `settlements`,
+    `appeals` and `never` use the pool; group commits, imports, streams, listeners and leadership have connections of
+    their own, so that nothing long keeps a short statement waiting.
     """
 
     def __init__(self, target: Target, pool: Pool) -> None:
@@ -51,6 +52,7 @@ class Store:
         self.audits = Audits(pool)
         self.settlements = Settlements(target, pool)
         self.appeals = Appeals(pool)
+        self.never = NeverRules(pool)
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = 4, statement_seconds: float = 5.0) -> Store:

@@ -669,3 +669,51 @@ def test_reading_a_url_never_fails_otherwise(text):
         return
     assert host
     assert 0 < port < 65536
+
+
+# --- terms
+
+
+def with_terms(net, terms):
+    return sign_registry(next_body(net.registry, now=NOW + timedelta(hours=1), terms=terms), net.governors)
+
+
+def test_a_registry_without_terms_allows_ten_years(net):
+    assert "terms" not in net.registry.body()
+    assert net.registry.most_days("telecom_fraud") == 3650
+
+
+def test_terms_are_read_and_go_on_to_the_next_version(net):
+    second = verify_next(net.registry, with_terms(net, {"telecom_fraud": 365}))
+    assert (second.most_days("telecom_fraud"), second.most_days("transaction_fraud")) == (365, 3650)
+    third = verify_next(second, sign_registry(next_body(second, now=NOW + timedelta(hours=2)), net.governors))
+    assert third.most_days("telecom_fraud") == 365
+    body = next_body(third, now=NOW + timedelta(hours=3), terms={})
+    assert "terms" not in body
+    assert verify_next(third, sign_registry(body, net.governors)).most_days("telecom_fraud") == 3650
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"nonsense": 3},
+        {"telecom_fraud": 0},
+        {"telecom_fraud": 3651},
+        {"telecom_fraud": "365"},
+        {"telecom_fraud": True},
+        {"telecom_fraud": 1.5},
+        [],
+        None,
+        7,
+    ],
+)
+def test_terms_that_are_none_are_refused(net, terms):
+    body = next_body(net.registry, now=NOW + timedelta(hours=1)) | {"terms": terms}
+    with refused("registry_malformed"):
+        sign_registry(body, net.governors)
+
+
+def test_empty_terms_are_left_out_or_refused(net):
+    body = next_body(net.registry, now=NOW + timedelta(hours=1)) | {"terms": {}}
+    with refused("registry_malformed"):
+        sign_registry(body, net.governors)

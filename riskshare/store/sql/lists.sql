@@ -66,6 +66,20 @@ where list_id = $1 and handle = any($2::bytea[]) and state <> $3
   and (state = 'active' or $3 <> 'disputed')
 order by id
 
+-- name: chosen
+select * from entries
+where list_id = $1 and (handle = any($2::bytea[]) or ($3::bytea is not null and case_handle = $3))
+order by id
+
+-- name: live_handles
+select handle from entries where list_id = $1 and handle = any($2::bytea[]) and state <> 'withdrawn'
+
+-- name: live_of_handles
+select * from entries where list_id = $1 and handle = any($2::bytea[]) and state <> 'withdrawn' order by id
+
+-- name: live_since
+select * from entries where list_id = $1 and changed > $2 and state <> 'withdrawn' order by changed
+
 -- name: due
 select * from entries
 where list_id = $1 and state <> 'withdrawn' and valid_until <= $2
