@@ -1,4 +1,4 @@
-"""Declared here: `list create`, `import`, `status`, `withdraw`, `dispute`, `restore`."""
+"""Declared here: `list create`, `grant`, `revoke`, `import`, `status`, `withdraw`, `dispute`, `restore`."""
 
 # ruff: noqa: PLC0415 - each command loads what it needs when it runs
 
@@ -48,23 +48,72 @@ class Withdrawal(StrEnum):
 
 @app.command("create")
 def create(
+    *,
     name: ListArgument,
     category: Annotated[
         str, typer.Option("--category", help="What it is about, such as telecom_fraud; the registry names them.")
     ],
     keyset: Annotated[
-        str, typer.Option("--keyset", help="Lists of one keyset cost a querier one evaluation together.")
-    ] = "default",
+        str,
+        typer.Option("--keyset", help="Lists of one keyset cost a querier one evaluation together; else default."),
+    ] = "",
+    granted: Annotated[
+        bool,
+        typer.Option("--granted", help="For members with a grant only; others do not learn that the list exists."),
+    ] = False,
     config: ConfigOption = CONFIG_FILE,
     json: JsonOption = False,
 ) -> None:
-    """Make an empty list, which the running peer then publishes.
+    """Make an empty list, which the running peer then publishes: to all members, or to those that get a grant.
 
     Example: [bold]riskshare list create high-risk --category telecom_fraud[/bold]
     """
     from riskshare.cli.own_lists import create_list
 
-    create_list(config, name, category, keyset, json=json)
+    create_list(config, name, category, keyset, granted=granted, json=json)
+
+
+@app.command("grant")
+def grant(
+    *,
+    name: ListArgument,
+    member: Annotated[str, typer.Option("--member", help="To whom; a member of the network.")],
+    purpose: Annotated[
+        list[str] | None,
+        typer.Option("--purpose", help="For what it may ask, repeatable; else for all that the registry allows it."),
+    ] = None,
+    until: Annotated[
+        str,
+        typer.Option("--until", metavar="DATE", help="The last day, or a moment, in UTC; else until it is revoked."),
+    ] = "",
+    author: AuthorOption = "",
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Let a member use a list that was made with --granted, in place of the grant that it may have.
+
+    Example: [bold]riskshare list grant watch --member icbc --purpose payment --until 2027-06-30[/bold]
+    """
+    from riskshare.cli.own_grants import Wish, grant_list
+
+    grant_list(config, Wish(name, member, frozenset(purpose or []), until, author), json=json)
+
+
+@app.command("revoke")
+def revoke(
+    name: ListArgument,
+    member: Annotated[str, typer.Option("--member", help="Whose grant ends now.")],
+    author: AuthorOption = "",
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """End a member's grant: it is refused files and evaluation from now on. Exit code 1 if it has none.
+
+    Example: [bold]riskshare list revoke watch --member icbc[/bold]
+    """
+    from riskshare.cli.own_grants import revoke_list
+
+    raise typer.Exit(revoke_list(config, name, member, author, json=json))
 
 
 @app.command("import")

@@ -8,37 +8,69 @@ from pathlib import Path
 from typing import Any
 
 from riskshare.cli.acting import opened
+from riskshare.cli.own_grants import grants_json, say_grants
 from riskshare.cli.publication import Published, newest
 from riskshare.cli.screen import Screen, counted, minute
 from riskshare.encoding import format_time
 from riskshare.errors import InputError
 from riskshare.names import check_category, check_keyset_name
 from riskshare.peer.opening import Member, now
+from riskshare.sharing.epoch import OPEN
 from riskshare.sharing.kept import ListCounts, ListRow
 
 
-def create_list(config_file: Path, name: str, category: str, keyset: str, *, json: bool) -> None:
-    """Make a list. Raises InputError: a name is not usable, taken, or no category of the network."""
+def create_list(config_file: Path, name: str, category: str, keyset: str, *, granted: bool, json: bool) -> None:
+    """Make a list; without a name for its keyset it is `default`, and its own under grants.
+
+    Raises:
+        InputError: a name is not usable, taken, or no category of the network; another keyset for a list under grants.
+
+    """
     screen = Screen(as_json=json)
-    check_keyset_name(keyset)
+    check_keyset_name(keyset or OPEN)
     check_category(category)
-    asyncio.run(_create(config_file, name, category, keyset, screen))
+    asyncio.run(_create(config_file, name, category, keyset, screen, granted=granted))
 
 
-async def _create(config_file: Path, name: str, category: str, keyset: str, screen: Screen) -> None:
+def _keyset(name: str, keyset: str, *, granted: bool) -> str:
+    """The keyset of a new list. Raises InputError `own_keyset`."""
+    if not granted:
+        return keyset or OPEN
+    if keyset not in ("", name) or name == OPEN:
+        raise InputError(
+            f"A list under grants has a keyset of its own, of its own name: leave --keyset away, and do not name it"
+            f" {OPEN}.",
+            code="own_keyset",
+        )
+    return name
+
+
+async def _create(config_file: Path, name: str, category: str, keyset: str, screen: Screen, *, granted: bool) -> None:
     async with opened(config_file, screen) as own:
         registry = own.member.registry
         if category not in registry.categories:
             raise InputError(
                 f"The network has no such category; it has {', '.join(registry.categories)}.", code="unknown_category"
             )
-        of = await own.store.lists.create_list(own.local_name(name), category, keyset)
+        local = own.local_name(name)
+        keyset = _keyset(local, keyset, granted=granted)
+        of = await own.store.lists.create_list(local, category, keyset, granted=granted)
         full = f"{own.member.name}/{of.name}"
         screen.result(
-            {"list": full, "category": of.category, "keyset": of.keyset, "created_at": format_time(of.created_at)}
+            {
+                "list": full,
+                "category": of.category,
+                "keyset": of.keyset,
+                "granted": of.granted,
+                "created_at": format_time(of.created_at),
+            }
         )
         screen.say(f"List {full} is made, in the category {category}.", "green")
-        screen.steps("Next:", [f"riskshare list import {of.name} FILE --config {config_file}"])
+        steps = [f"riskshare list import {of.name} FILE --config {config_file}"]
+        if granted:
+            screen.say("Members without a grant do not learn that it exists.")
+            steps.append(f"riskshare list grant {of.name} --member MEMBER --config {config_file}")
+        screen.steps("Next:", steps)
         _say_role(own.member, screen)
 
 
@@ -64,8 +96,11 @@ async def _show(config_file: Path, name: str, screen: Screen) -> None:
             counts = await own.store.lists.counts(of.id)
             published = await newest(own.store, of, now())
             waiting += counts.pending
-            screen.result(_status(own.member.name, of, counts, published))
+            grants = await own.store.grants.of_list(of.id) if of.granted else []
+            screen.result(_status(own.member.name, of, counts, published) | grants_json(of, grants, now()))
             rows.append(_status_row(own.member.name, of, counts, published))
+            if name and of.granted:
+                say_grants(screen, grants, now())
     if not rows:
         screen.say("No lists yet. Make one: riskshare list create NAME --category CATEGORY")
         return

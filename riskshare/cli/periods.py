@@ -32,6 +32,11 @@ def check_begun(period: Period, now: datetime) -> None:
         raise InputError("The period has not begun yet, so there is nothing to show of it: give an earlier --from.")
 
 
+def read_end(text: str) -> datetime:
+    """Read when something ends; a day belongs to it whole. Raises InputError: no such time, or without its zone."""
+    return _read(text, at_end=True)
+
+
 def _read(text: str, *, at_end: bool) -> datetime:
     try:
         day = date.fromisoformat(text) + timedelta(days=at_end)

@@ -130,13 +130,13 @@ class PeerPublications:
         """The newest snapshot. A reader that holds another one may have had it from another process."""
         found = self._published.snapshot(list_name, epoch, reader)
         if found is None or held not in {b"", found[0]}:
-            await self._published.catch_up_list(list_name, epoch)
+            await self._published.catch_up_list(list_name, epoch, reader)
             found = self._published.snapshot(list_name, epoch, reader)
         return found
 
-    async def wait(self, list_name: str, epoch: bytes, digest: bytes, seconds: float) -> None:
+    async def wait(self, list_name: str, epoch: bytes, digest: bytes, seconds: float, reader: str) -> None:
         """Wait for a newer one."""
-        await self._published.wait(list_name, epoch, digest, seconds)
+        await self._published.wait(list_name, epoch, digest, seconds, reader)
 
     async def snapshot_version(self, list_name: str, epoch: bytes, version: int, reader: str) -> bytes | None:
         """One version."""
@@ -146,7 +146,7 @@ class PeerPublications:
         """A segment file."""
         found = self._published.segment(digest, reader)
         if found is None:
-            await self._published.catch_up_segment(digest)
+            await self._published.catch_up_segment(digest, reader)
             found = self._published.segment(digest, reader)
         return found or await self._published.kept_segment(digest, reader)
 

@@ -126,6 +126,7 @@ def owner_half(shared: Shared) -> OwnerHalf:
         identity=member.keys.identity,
         data_key=member.data_key,
         lists=store.lists,
+        grants=store.grants,
         shelf=store.publications,
         files=files,
         now=now,

@@ -287,7 +287,7 @@ class Peer:
             if channel == notify.REGISTRY:
                 registry.wake()
 
-        channels = (notify.LISTS, notify.SNAPSHOTS, notify.EPOCHS, notify.REGISTRY)
+        channels = (notify.LISTS, notify.GRANTS, notify.SNAPSHOTS, notify.EPOCHS, notify.REGISTRY)
         listener = await self.shared.store.listen(channels, heard)
         self._stack.push_async_callback(listener.close)
         self._leadership = Leadership(self.shared.store)

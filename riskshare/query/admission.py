@@ -9,7 +9,7 @@
 4. The signature holds (401).
 5. The clock is within 60 seconds (412).
 6. The epoch is served (404; unknown and ungranted look alike).
-7. The purpose is allowed (403).
+7. The purpose is allowed, by the registry and by the owner's grant (403).
 8. The count is within the limit (413).
 9. The elements can be elements (400), and the quota is not spent (429).
 
@@ -124,10 +124,19 @@ def unknown_epoch() -> AskRefused:
     return AskRefused("unknown_epoch", "This owner does not answer for that epoch. Fetch its catalogue again.")
 
 
-def check_purpose(ask: Ask, asker: Asker) -> None:
-    """Step 7. Raises AskRefused `purpose_not_allowed`."""
+def check_purpose(ask: Ask, asker: Asker, *, granted: bool) -> None:
+    """Step 7; `granted`: the owner's grant, of which the querier knows, is for that purpose.
+
+    Raises:
+        AskRefused: `purpose_not_allowed`.
+
+    """
     if ask.purpose not in asker.purposes:
         raise AskRefused("purpose_not_allowed", "The registry does not allow this member to ask for that purpose.")
+    if not granted:
+        raise AskRefused(
+            "purpose_not_allowed", "The owner has not granted this list for that purpose. Ask for one that it granted."
+        )
 
 
 def check_count(count: int) -> None:

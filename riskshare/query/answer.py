@@ -73,6 +73,9 @@ class EpochKeys(Protocol):
     def served(self, epoch: bytes, member: str, now: datetime) -> oprf.SecretKey | None:
         """The key of the epoch with that digest if this member may have it evaluated now."""
 
+    def allows(self, epoch: bytes, member: str, purpose: str, now: datetime) -> bool:
+        """Whether this member may have it evaluated for that purpose, as far as the owner's grants say."""
+
 
 class Receipts(Protocol):
     """The store of receipts, owner's side."""
@@ -257,7 +260,7 @@ class Answerer:
         key = self._keys.served(ask.epoch, ask.querier, now)
         if key is None:
             raise admission.unknown_epoch()
-        admission.check_purpose(ask, asker)
+        admission.check_purpose(ask, asker, granted=self._keys.allows(ask.epoch, ask.querier, ask.purpose, now))
         return key
 
     async def _catch_up(self, version: int) -> None:

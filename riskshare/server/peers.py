@@ -97,8 +97,8 @@ class Publications(Protocol):
     ) -> tuple[bytes, bytes] | None:
         """The newest snapshot: its digest, its wire form; not older than `held`, the digest of what the reader has."""
 
-    async def wait(self, list_name: str, epoch: bytes, digest: bytes, seconds: float) -> None:
-        """Return when the newest snapshot is not `digest` any more, at the latest after `seconds`."""
+    async def wait(self, list_name: str, epoch: bytes, digest: bytes, seconds: float, reader: str) -> None:
+        """Return when the newest snapshot for the reader is not `digest` any more, at the latest after `seconds`."""
 
     async def snapshot_version(self, list_name: str, epoch: bytes, version: int, reader: str) -> bytes | None:
         """One version of a snapshot."""
@@ -173,7 +173,7 @@ class _Peers:
         wait = min(_number(request, "wait"), MAX_WAIT)
         found = await self._publications.snapshot(name, epoch, reader, bytes.fromhex(known[1]) if known else b"")
         if found is not None and wait and held == _etag(found[0]):
-            await self._hold(name, epoch, found[0], wait)
+            await self._hold(name, epoch, found[0], wait, reader)
             if request.transport is None:  # the reader has gone; nobody is there to be judged again
                 return web.Response(status=304)
             found = await self._publications.snapshot(name, epoch, self._gate.member(request).name)
@@ -186,9 +186,9 @@ class _Peers:
         response.headers["ETag"] = etag
         return response
 
-    async def _hold(self, name: str, epoch: bytes, digest: bytes, seconds: float) -> None:
+    async def _hold(self, name: str, epoch: bytes, digest: bytes, seconds: float, reader: str) -> None:
         """Wait for another snapshot, but not when this peer closes."""
-        news = asyncio.ensure_future(self._publications.wait(name, epoch, digest, seconds))
+        news = asyncio.ensure_future(self._publications.wait(name, epoch, digest, seconds, reader))
         closing = asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait({news, closing}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

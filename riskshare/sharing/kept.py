@@ -30,7 +30,10 @@ PEER: Final = "peer"
 
 @dataclass(frozen=True, slots=True)
 class ListRow:
-    """One list of this member. `name` is the local name; `changed` counts the changes made to it."""
+    """One list of this member. `name` is the local name; `changed` counts the changes made to it.
+
+    `granted`: the list is under grants (`grants`), not open to all members.
+    """
 
     id: int
     name: str
@@ -38,6 +41,7 @@ class ListRow:
     keyset: str
     created_at: datetime
     changed: int
+    granted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

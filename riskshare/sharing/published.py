@@ -8,8 +8,10 @@ secret keys of the epochs in service live here, in memory only.
 A file of this member's that is not what its name says is of no use to anybody: it is removed, and the publisher
 replaces what is missing.
 
-Version 1 has lists open to all members; lists under grants come with the life of a list. All that is told to
-a reader already goes through `_readable`, the one place that decides what a reader may see.
+A list is open to all members, or under grants (`grants`). All that is told to a reader goes through `_readable`, the
+one place that decides what a reader may see: to one without a grant, a list is as if it did not exist, down to what
+is looked up in the store to answer. A grant that has ended gives nothing from then on, and its member's catalogue
+names the list as ended.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from riskshare.encoding import parse_canonical_json
 from riskshare.errors import DiskError, RiskshareError, SegmentError
@@ -29,6 +31,7 @@ from riskshare.sharing import cataloguing
 from riskshare.sharing.catalogue import CatalogueEntry
 from riskshare.sharing.ending import newest_statement
 from riskshare.sharing.entry import DataKey
+from riskshare.sharing.grants import Grant, Grants
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, SnapshotRow
 from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_whole
 from riskshare.sharing.segment_ref import SegmentRef
@@ -40,12 +43,22 @@ from riskshare.statement import Statement
 Place = tuple[str, bytes]
 """Full list name and epoch digest."""
 
+NO_EPOCH: Final = bytes(32)
+"""The epoch of a list that has ended for a reader: it is not told of later ones."""
+
 
 class Lists(Protocol):
     """The store of lists."""
 
     async def lists(self) -> Sequence[ListRow]:
         """All lists of this member."""
+
+
+class GrantsKept(Protocol):
+    """The store of grants."""
+
+    async def newest(self) -> Sequence[Grant]:
+        """The newest grant of each member for each list."""
 
 
 class Shelf(cataloguing.Shelf, Protocol):
@@ -110,6 +123,7 @@ class Published:
         identity: SigningKey,
         data_key: DataKey,
         lists: Lists,
+        grants: GrantsKept,
         shelf: Shelf,
         files: Files,
         now: Callable[[], datetime],
@@ -118,12 +132,14 @@ class Published:
         self._network = network
         self._data_key = data_key
         self._all_lists = lists
+        self._all_grants = grants
         self._shelf = shelf
         self._files = files
         self._now = now
         self._lists: dict[Place, PublishedList] = {}
         self._epochs: dict[bytes, tuple[EpochRow, SecretKey]] = {}
         self._rows: dict[str, ListRow] = {}
+        self._grants = Grants(member)
         self._placed: frozenset[Place] = frozenset()
         self._named: frozenset[str] = frozenset()
         self._all_epochs: dict[bytes, EpochRow] = {}
@@ -153,6 +169,7 @@ class Published:
         trouble: RiskshareError | None = None
         async with self._loading:
             now = self._now()
+            grants = Grants(self._member, await self._all_grants.newest())
             rows = {f"{self._member}/{row.name}": row for row in await self._all_lists.lists()}
             epochs: dict[bytes, tuple[EpochRow, SecretKey]] = {}
             known_epochs = await self._shelf.epochs()
@@ -181,7 +198,7 @@ class Published:
             for name, row in rows.items():
                 if name not in named and await self._was_published(row, known_epochs):
                     named.add(name)
-            self._rows, self._epochs, self._lists = rows, epochs, lists
+            self._rows, self._epochs, self._lists, self._grants = rows, epochs, lists, grants
             self._placed, self._named = frozenset(placed), frozenset(named)
             self._all_epochs = {row.digest: row for row in known_epochs}
             self.generation += 1
@@ -235,13 +252,13 @@ class Published:
         with suppress(SegmentError, DiskError):  # of a list that is damaged, what could be loaded is
             await self.load()
 
-    async def catch_up_list(self, name: str, epoch: bytes) -> None:
+    async def catch_up_list(self, name: str, epoch: bytes, reader: str) -> None:
         """Load, if the store has another snapshot of the list than this process. Raises StoreError, OpenError.
 
         To be called for a reader that knows of another one: what it is answered must not be older.
         """
         row = self._rows.get(name)
-        if row is None or (epoch in self._all_epochs and epoch not in self._epochs):
+        if row is None or not self._readable(row, reader) or (epoch in self._all_epochs and epoch not in self._epochs):
             return
         newest = await self._shelf.latest_snapshot(row.id, epoch)
         found = self._lists.get((name, epoch))
@@ -249,13 +266,19 @@ class Published:
             await self._reload()
 
     async def catch_up_epoch(self, digest: bytes) -> None:
-        """Load, if the store has an epoch that this process does not know. Raises StoreError, OpenError."""
-        if digest not in self._all_epochs and await self._shelf.epoch(digest) is not None:
+        """Load, if the store has an epoch that this process does not know. Raises StoreError, OpenError.
+
+        The store is asked in any case: how long an answer takes must not tell of an epoch under grants.
+        """
+        if await self._shelf.epoch(digest) is not None and digest not in self._all_epochs:
             await self._reload()
 
-    async def catch_up_segment(self, digest: bytes) -> None:
+    async def catch_up_segment(self, digest: bytes, reader: str) -> None:
         """Load, if a newest snapshot names a segment that this process does not know. Raises StoreError, OpenError."""
+        hidden = {row.id for row in self._rows.values() if not self._readable(row, reader)}
         for segment in await self._shelf.segments([digest]):
+            if segment.list_id in hidden:
+                continue
             newest = await self._shelf.latest_snapshot(segment.list_id, segment.epoch)
             if newest is not None and digest in newest.segments:
                 await self._reload()
@@ -263,8 +286,8 @@ class Published:
     # -- for other members -----------------------------------------------------------
 
     def _readable(self, row: ListRow, reader: str) -> bool:
-        """Whether `reader` may know of the list. Version 1: every list is open to all members."""
-        return bool(row.name and reader)
+        """Whether `reader` may know of the list."""
+        return self._grants.readable(row, reader, self._now())
 
     async def catalogue(self, reader: str) -> bytes:
         """The signed catalogue for a reader, in its wire form. Raises StoreError, OpenError."""
@@ -284,11 +307,15 @@ class Published:
                 newest[epoch.keyset] = epoch
         # Of a keyset without an epoch in service, the one that has ended.
         newest = {row.keyset: row for row in sorted(self._all_epochs.values(), key=lambda row: row.number)} | newest
-        return tuple(
-            CatalogueEntry(name, row.category, row.keyset, newest[row.keyset].digest)
-            for name, row in sorted(self._rows.items())
-            if self._readable(row, reader) and row.keyset in newest and name in self._named
-        )
+        found = []
+        for name, row in sorted(self._rows.items()):
+            if row.keyset not in newest or name not in self._named:
+                continue
+            if self._readable(row, reader):
+                found.append(CatalogueEntry(name, row.category, row.keyset, newest[row.keyset].digest))
+            elif self._grants.ended(row, reader, self._now()):
+                found.append(CatalogueEntry(name, row.category, row.keyset, NO_EPOCH, ended=True))
+        return tuple(found)
 
     def epoch(self, digest: bytes, reader: str) -> bytes | None:
         """The newest statement of an epoch in its wire form, if the reader may read any list of its keyset.
@@ -314,14 +341,17 @@ class Published:
             return None
         return found.snapshot.digest, self._wire(found.snapshot)
 
-    async def wait(self, name: str, epoch: bytes, digest: bytes, seconds: float) -> None:
-        """Return when the newest snapshot is not `digest` any more, or after `seconds`."""
-        try:
+    async def wait(self, name: str, epoch: bytes, digest: bytes, seconds: float, reader: str) -> None:
+        """Return when the reader's newest snapshot is not `digest` any more, its grant ends, or after `seconds`."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while (found := self._lists.get((name, epoch))) is not None and found.snapshot.digest == digest:
-                    await self._changed.wait()
-        except TimeoutError:
-            return
+                    if not self._readable(found.row, reader):
+                        return
+                    ends_at = self._grants.ends_at(found.row, reader)
+                    left = seconds if ends_at is None else min(seconds, (ends_at - self._now()).total_seconds())
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), left)
 
     async def snapshot_version(self, name: str, epoch: bytes, version: int, reader: str) -> bytes | None:
         """One snapshot in its wire form. Raises StoreError."""
@@ -357,6 +387,12 @@ class Published:
             return None
         readable = any(row.keyset == found[0].keyset and self._readable(row, member) for row in self._rows.values())
         return found[1] if readable else None
+
+    def allows(self, epoch: bytes, member: str, purpose: str, now: datetime) -> bool:
+        """Whether `member` may ask about any list of an epoch for that purpose: a grant may be bound to some."""
+        found = self._epochs.get(epoch)
+        lists = (row for row in self._rows.values() if found is not None and row.keyset == found[0].keyset)
+        return any(self._grants.allows(row, member, purpose, now) for row in lists)
 
     # -- for this member's own checks ------------------------------------------------
 

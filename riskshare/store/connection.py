@@ -32,6 +32,7 @@ LEDGER_LOCK: Final = 3
 HELD_LOCK: Final = 4
 AUDIT_LOCK: Final = 5
 SETTLEMENT_LOCK: Final = 6
+KEYSET_LOCK: Final = 10
 
 
 @dataclass(frozen=True, slots=True)

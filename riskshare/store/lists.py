@@ -11,7 +11,7 @@ from riskshare.errors import InputError
 from riskshare.sharing.kept import PEER, Change, ChangeCounts, ListCounts, ListRow, State, StoredEntry
 from riskshare.sharing.segment import REASONS
 from riskshare.sharing.states import Refusal, Settled
-from riskshare.store.connection import Target
+from riskshare.store.connection import KEYSET_LOCK, LOCK_CLASS, Target, affected
 from riskshare.store.entries import (
     SQL,
     STREAM_ROWS,
@@ -82,18 +82,27 @@ class Lists:
         self._target = target
         self._pool = pool
 
-    async def create_list(self, name: str, category: str, keyset: str) -> ListRow:
-        """Create a list; `name` is its local name.
+    async def create_list(self, name: str, category: str, keyset: str, *, granted: bool = False) -> ListRow:
+        """Create a list; `name` is its local name. One that is under grants is alone in its keyset.
 
         Raises:
-            InputError: `list_exists`.
+            InputError: `list_exists`, `keyset_taken`.
 
         """
         with guarded():
-            row = await self._pool.fetchrow(SQL["create_list"], name, category, keyset)
-        if row is None:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await connection.execute(SQL["lock_keysets"], LOCK_CLASS, KEYSET_LOCK)
+                if await connection.fetchval(SQL["keyset_taken"], keyset, name, granted):
+                    raise InputError(
+                        "Another list has that keyset, and a list under grants shares its keyset with none: choose"
+                        " another name.",
+                        code="keyset_taken",
+                    )
+                made = await connection.execute(SQL["create_list"], name, category, keyset, granted)
+                row = await connection.fetchrow(SQL["list_named"], name)
+        if row is None or not affected(made):
             raise InputError("There is a list of this name already: choose another name.", code="list_exists")
-        return ListRow(*list(row)[:6])
+        return ListRow(**row)
 
     async def list_named(self, name: str) -> ListRow | None:
         """The list of this local name."""

@@ -12,6 +12,7 @@ from riskshare.store.appeals import Appeals
 from riskshare.store.audits import Audits
 from riskshare.store.connection import Target
 from riskshare.store.failures import guarded
+from riskshare.store.grants import GrantsKept
 from riskshare.store.idempotency import Idempotency
 from riskshare.store.ledger import Ledger
 from riskshare.store.lists import Lists
@@ -34,7 +35,7 @@ CLOSE_SECONDS: Final = 5.0
 class Store:
     """One member's database. Open it with `Store.open`; it reconnects by itself.
 
-    `lists`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts`, `audits`, `settlements`,
+    `lists`, `grants`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts`, `audits`, `settlements`,
     `appeals` and `never` use the pool; group commits, imports, streams, listeners and leadership have connections of
     their own, so that nothing long keeps a short statement waiting.
     """
@@ -43,6 +44,7 @@ class Store:
         self.target = target
         self.pool = pool
         self.lists = Lists(target, pool)
+        self.grants = GrantsKept(pool)
         self.publications = Publications(pool)
         self.trust = Trust(pool)
         self.records = Records(pool)

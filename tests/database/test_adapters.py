@@ -124,14 +124,14 @@ async def test_each_question_goes_to_what_is_published_with_its_reader():
     assert await found.catalogue("icbc") == "catalogue"
     assert await found.epoch(EPOCH, "icbc") == "epoch"
     assert await found.snapshot(LIST, EPOCH, "icbc") == "snapshot"
-    assert await found.wait(LIST, EPOCH, b"d" * 32, 1.5) is None
+    assert await found.wait(LIST, EPOCH, b"d" * 32, 1.5, "icbc") is None
     assert await found.snapshot_version(LIST, EPOCH, 7, "icbc") == "snapshot_version"
     assert await found.segment(b"s" * 32, "icbc") == "segment"
     assert asked == [
         ("catalogue", ("icbc",)),
         ("epoch", (EPOCH, "icbc")),
         ("snapshot", (LIST, EPOCH, "icbc")),
-        ("wait", (LIST, EPOCH, b"d" * 32, 1.5)),
+        ("wait", (LIST, EPOCH, b"d" * 32, 1.5, "icbc")),
         ("snapshot_version", (LIST, EPOCH, 7, "icbc")),
         ("segment", (b"s" * 32, "icbc")),
     ]

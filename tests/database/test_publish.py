@@ -82,6 +82,7 @@ class House:
             identity=SigningKey(bytes(32)),
             data_key=self.data_key,
             lists=self.store.lists,
+            grants=self.store.grants,
             shelf=self.store.publications,
             files=self.files,
             now=self.clock,

@@ -126,7 +126,7 @@ async def test_the_catalogue_moves_to_an_epoch_when_all_lists_are_there(office):
 async def test_a_poll_ends_with_the_next_snapshot(office):
     published = await office.desk.published()
     digest, _ = published.snapshot("jd/fraud", office.epoch, "icbc")
-    poll = asyncio.create_task(published.wait("jd/fraud", office.epoch, digest, 60))
+    poll = asyncio.create_task(published.wait("jd/fraud", office.epoch, digest, 60, "icbc"))
     await published.load()
     await asyncio.sleep(0)
     assert not poll.done()
@@ -139,9 +139,9 @@ async def test_a_poll_ends_with_the_next_snapshot(office):
 async def test_a_poll_ends_with_its_time_or_if_there_is_nothing_to_wait_for(office):
     published = await office.desk.published()
     digest, _ = published.snapshot("jd/fraud", office.epoch, "icbc")
-    await published.wait("jd/fraud", office.epoch, digest, 0.001)
-    await published.wait("jd/none", office.epoch, digest, 60)
-    await published.wait("jd/fraud", office.epoch, bytes(32), 60)
+    await published.wait("jd/fraud", office.epoch, digest, 0.001, "icbc")
+    await published.wait("jd/none", office.epoch, digest, 60, "icbc")
+    await published.wait("jd/fraud", office.epoch, bytes(32), 60, "icbc")
 
 
 async def test_files_that_a_merge_replaced_are_served_a_while_longer(office):

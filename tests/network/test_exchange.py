@@ -83,6 +83,9 @@ class Known:
     def served(self, epoch: bytes, _member: str, _now: datetime) -> oprf.SecretKey | None:
         return KEY if epoch == EPOCH else None
 
+    def allows(self, _epoch: bytes, _member: str, _purpose: str, _now: datetime) -> bool:
+        return True
+
 
 async def evaluate(key: oprf.SecretKey, elements: bytes) -> bytes:
     return oprf.evaluate_many(key, elements)

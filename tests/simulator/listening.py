@@ -97,7 +97,9 @@ class Shelf:
             return None
         return self.snapshots[-1] if self.snapshots else None
 
-    async def wait(self, list_name: str, epoch: bytes, digest: bytes, seconds: float) -> None:  # noqa: ARG002
+    async def wait(self, *asked: object) -> None:
+        seconds = asked[3]
+        assert isinstance(seconds, int | float)
         self.polled.set()
         try:
             async with asyncio.timeout(seconds):

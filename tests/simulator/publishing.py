@@ -30,6 +30,7 @@ from riskshare.membership.record import Record, label, open_record, record_key
 from riskshare.sharing.builders import ProcessBuilders
 from riskshare.sharing.copies import Rules
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
+from riskshare.sharing.grants import Grant
 from riskshare.sharing.kept import (
     EpochRow,
     FraudProofRow,
@@ -88,11 +89,15 @@ class MemoryStore:
     snapshots: list[SnapshotRow] = field(default_factory=list)
     all_segments: dict[bytes, SegmentRow] = field(default_factory=dict)
     catalogues: dict[str, IssuedCatalogueRow] = field(default_factory=dict)
+    all_grants: dict[tuple[int, str], Grant] = field(default_factory=dict)
     fault: Callable[[str], None] = lambda _: None
     batch: int = 100
 
     async def lists(self):
         return list(self.rows.values())
+
+    async def newest(self):
+        return list(self.all_grants.values())
 
     @asynccontextmanager
     async def changes(self, list_id, after, *, live_only=False):
@@ -191,11 +196,21 @@ class Desk:
 
     # -- entries ---------------------------------------------------------------------
 
-    def create_list(self, name="fraud", category="telecom_fraud", keyset="default"):
-        row = ListRow(len(self.store.rows) + 1, name, category, keyset, self.clock(), 0)
+    def create_list(self, name="fraud", category="telecom_fraud", keyset="default", *, granted=False):
+        row = ListRow(len(self.store.rows) + 1, name, category, name if granted else keyset, self.clock(), 0, granted)
         self.store.rows[row.id] = row
         self.store.entries[row.id] = {}
         return row
+
+    def grant(self, of, member, *purposes, until=None):
+        self.store.all_grants[of.id, member] = Grant(
+            of.id, member, frozenset(purposes), until, self.clock(), "somebody"
+        )
+
+    def revoke(self, of, member):
+        former = self.store.all_grants[of.id, member]
+        if former.revoked_at is None:
+            self.store.all_grants[of.id, member] = replace(former, revoked_at=self.clock(), revoked_by="somebody")
 
     def full(self, of):
         return f"{self.name}/{of.name}"
@@ -246,6 +261,7 @@ class Desk:
             identity=self.identity,
             data_key=self.data_key,
             lists=self.store,
+            grants=self.store,
             shelf=self.store,
             files=self.files,
             now=self.clock,
@@ -308,7 +324,7 @@ class StubbornSource:
         if list_name in self.snapshots:
             return self.snapshots[list_name]
         if known is not None:
-            await published.wait(list_name, epoch, known, wait)
+            await published.wait(list_name, epoch, known, wait, self.reader)
         digest, wire = self._found(owner, self._owner(owner, "snapshot").snapshot(list_name, epoch, self.reader))
         return None if digest == known else wire
 

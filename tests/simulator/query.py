@@ -195,6 +195,7 @@ class SimulatedOwner:
         self.quotas = Quotas()
         self.secrets: dict[bytes, oprf.SecretKey] = {}
         self.ungranted: set[str] = set()
+        self.unallowed: set[tuple[str, str]] = set()
         self.views: dict[bytes, dict[str, HeldList]] = {}
         self.files: dict[bytes, bytes] = {}
         self.state: Any = "current"
@@ -222,6 +223,9 @@ class SimulatedOwner:
 
     def served(self, epoch: bytes, member: str, now: datetime) -> oprf.SecretKey | None:
         return None if member in self.ungranted else self.secrets.get(epoch)
+
+    def allows(self, epoch: bytes, member: str, purpose: str, now: datetime) -> bool:
+        return (member, purpose) not in self.unallowed
 
     async def evaluate(self, key: oprf.SecretKey, elements: bytes) -> bytes:
         count = len(elements) // 32

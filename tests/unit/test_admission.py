@@ -149,10 +149,11 @@ def test_the_clock_at_below_and_above_its_tolerance(sign):
 
 
 def test_purposes():
-    check_purpose(ASK, ASKER)
-    refusal("purpose_not_allowed", 403, check_purpose, replace(ASK, purpose="marketing"), ASKER)
-    refusal("purpose_not_allowed", 403, check_purpose, replace(ASK, purpose="payment "), ASKER)
-    refusal("purpose_not_allowed", 403, check_purpose, ASK, replace(ASKER, purposes=frozenset()))
+    check_purpose(ASK, ASKER, granted=True)
+    refusal("purpose_not_allowed", 403, check_purpose, replace(ASK, purpose="marketing"), ASKER, granted=True)
+    refusal("purpose_not_allowed", 403, check_purpose, replace(ASK, purpose="payment "), ASKER, granted=True)
+    refusal("purpose_not_allowed", 403, check_purpose, ASK, replace(ASKER, purposes=frozenset()), granted=True)
+    refusal("purpose_not_allowed", 403, check_purpose, ASK, ASKER, granted=False)
 
 
 def beyond_of(count, limits=PLENTY, quotas=None, *, monotonic=0.0):
@@ -230,7 +231,7 @@ def test_every_refusal_tells_what_to_do_and_nothing_of_the_ask():
         lambda: form(secret),
         lambda: form(replace(secret, network=NETWORK)),
         lambda: form(replace(secret, network=NETWORK, owner="jd")),
-        lambda: check_purpose(secret, ASKER),
+        lambda: check_purpose(secret, ASKER, granted=True),
     ):
         with pytest.raises(AskRefused) as caught:
             check()

@@ -2,13 +2,21 @@
 
 -- name: create_list
 with created as (
-    insert into lists (name, category, keyset) values ($1, $2, $3)
+    insert into lists (name, category, keyset, granted) values ($1, $2, $3, $4)
     on conflict (name) do nothing
     returning *
 ), told as (
     select pg_notify('riskshare_lists', name) from created
 )
 select created.* from created left join told on true
+
+-- name: lock_keysets
+-- Of two lists that are made at once, the second sees the keyset of the first.
+select pg_advisory_xact_lock($1, $2)
+
+-- name: keyset_taken
+-- A list under grants is alone in its keyset: who may have an open list evaluated would have it evaluated too.
+select exists (select from lists where keyset = $1 and name <> $2 and (granted or $3))
 
 -- name: list_named
 select * from lists where name = $1
