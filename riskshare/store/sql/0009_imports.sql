@@ -1,1 +1,2 @@
 -- Imports that go on where they stopped.
+select 1;

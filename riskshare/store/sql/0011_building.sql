@@ -1,1 +1,2 @@
 -- Epochs whose computing goes on where it stopped.
+select 1;
