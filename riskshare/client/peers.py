@@ -34,6 +34,7 @@ from riskshare.query.message import (
     REGISTRY,
     SEGMENT,
     SNAPSHOT,
+    SNAPSHOT_NAMED,
     SNAPSHOT_VERSION,
 )
 from riskshare.query.receipt_page import MAX_PAGE_BYTES, PagedReceipt, read_page
@@ -179,6 +180,11 @@ class PeerClient:
     ) -> bytes:
         """Fetch one version of a list's snapshot under an epoch: the wire form."""
         path = SNAPSHOT_VERSION.format(list=split_list_name(list_name)[1], epoch=epoch.hex(), version=version)
+        return await self._get(owner, path, CBOR, MAX_STATEMENT, timeout)
+
+    async def snapshot_named(self, owner: str, list_name: str, digest: bytes, *, timeout: float = 10.0) -> bytes:  # noqa: ASYNC109
+        """Fetch the snapshot of a list that has this digest, under whichever epoch: the wire form."""
+        path = SNAPSHOT_NAMED.format(list=split_list_name(list_name)[1], digest=digest.hex())
         return await self._get(owner, path, CBOR, MAX_STATEMENT, timeout)
 
     async def segment(self, owner: str, digest: bytes, out: BinaryIO, *, length: int, start: int = 0) -> None:

@@ -50,6 +50,10 @@ class MirrorSource:
         """One version."""
         return await self._client.snapshot_version(owner, list_name, epoch, version)
 
+    async def snapshot_named(self, owner: str, list_name: str, digest: bytes) -> bytes:
+        """One by its digest."""
+        return await self._client.snapshot_named(owner, list_name, digest)
+
     async def segment(self, owner: str, ref: SegmentRef, out: BinaryIO, *, offset: int, length: int) -> None:
         """A part of a segment file, or all of it."""
         if offset == 0 and length == ref.file_length:
@@ -141,6 +145,10 @@ class PeerPublications:
     async def snapshot_version(self, list_name: str, epoch: bytes, version: int, reader: str) -> bytes | None:
         """One version."""
         return await self._published.snapshot_version(list_name, epoch, version, reader)
+
+    async def snapshot_named(self, list_name: str, digest: bytes, reader: str) -> bytes | None:
+        """One by its digest."""
+        return await self._published.snapshot_named(list_name, digest, reader)
 
     async def segment(self, digest: bytes, reader: str) -> Path | None:
         """A segment file."""

@@ -3,7 +3,7 @@
     POST evaluate      an ask (CBOR), answered with an answer (CBOR)
     GET  lists         the catalogue made for the reader
     GET  epochs        an epoch statement
-    GET  snapshots     the newest snapshot of a list, by ETag and long poll; or one version
+    GET  snapshots     the newest snapshot of a list, by ETag and long poll; or one, by its version or its digest
     GET  segments      a segment file, whole or a range
     GET  receipts      the reader's own receipts, page by page
     GET  registry      the network's registry, newest or one version
@@ -41,6 +41,7 @@ from riskshare.query.message import (
     REGISTRY,
     SEGMENT,
     SNAPSHOT,
+    SNAPSHOT_NAMED,
     SNAPSHOT_VERSION,
 )
 from riskshare.query.quota import PAGES, Allowance
@@ -102,6 +103,9 @@ class Publications(Protocol):
 
     async def snapshot_version(self, list_name: str, epoch: bytes, version: int, reader: str) -> bytes | None:
         """One version of a snapshot."""
+
+    async def snapshot_named(self, list_name: str, digest: bytes, reader: str) -> bytes | None:
+        """The snapshot of a list with this digest, under whichever epoch."""
 
     async def segment(self, digest: bytes, reader: str) -> Path | None:
         """The file of a segment."""
@@ -205,6 +209,11 @@ class _Peers:
             self._list(request), _digest(request, "epoch"), version, reader
         )
         return _statement(wire, _IMMUTABLE)
+
+    async def snapshot_named(self, request: web.Request) -> web.Response:
+        reader = self._gate.member(request).name
+        digest = _digest(request, "digest")
+        return _statement(await self._publications.snapshot_named(self._list(request), digest, reader), _IMMUTABLE)
 
     async def segment(self, request: web.Request) -> web.StreamResponse:
         reader = self._gate.member(request).name
@@ -331,6 +340,7 @@ def peers_application(
             web.get(_path(EPOCH), peers.epoch),
             web.get(_path(SNAPSHOT), peers.snapshot),
             web.get(_path(SNAPSHOT_VERSION).replace("{version}", _VERSION), peers.snapshot_version),
+            web.get(_path(SNAPSHOT_NAMED), peers.snapshot_named),
             web.get(_path(SEGMENT), peers.segment),
             web.get(RECEIPTS, peers.receipts),
             web.get(REGISTRY.replace("{version}", "{version:latest|[1-9][0-9]{0,14}}"), peers.registry),

@@ -23,7 +23,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
-from riskshare.encoding import canonical_json, cbor_decode, parse_canonical_json, sha256
+from riskshare.encoding import canonical_json, parse_canonical_json
 from riskshare.errors import (
     DiskError,
     EncodingError,
@@ -51,9 +51,6 @@ MOST_MISSING: Final = 10_000
 """Most versions that are walked back in one go."""
 
 MAX_WIRE: Final = MAX_BYTES + 1024
-
-MOST_WALKED_BYTES: Final = 128 * 1024 * 1024
-"""Most bytes of statements that are held before it is known whether they belong to the chain."""
 
 ATTEMPTS: Final = 5
 """How often a state is offered that other processes overtake; the next poll tries again."""
@@ -85,6 +82,9 @@ class Source(Protocol):
 
     async def snapshot_version(self, owner: str, list_name: str, epoch: bytes, version: int) -> bytes:
         """One snapshot by its version."""
+
+    async def snapshot_named(self, owner: str, list_name: str, digest: bytes) -> bytes:
+        """One snapshot by its digest, under whichever epoch."""
 
     async def segment(self, owner: str, ref: SegmentRef, out: BinaryIO, *, offset: int, length: int) -> None:
         """Write exactly that part of a segment file into `out`, from its present position on."""
@@ -286,16 +286,14 @@ class Mirror:
         walked: dict[bytes, Held] = {}
         tops: dict[bytes, int] = {}
         for _ in range(MOST_MISSING):
-            outcome: Accepted | Gap = gap
             if gap.last_missing is not None:
-                found = [await self._source.snapshot_version(owner, gap.list_name, gap.epoch, gap.last_missing)]
-            else:
-                found = await self._end_of_chain(owner, gap)
-            for data in found:
-                outcome = await self._believed(self.trusted.accept_missing, owner, data)
-                held = self.trusted.read_snapshot(owner, data, self._now())
-                if survives(held.version, tops.setdefault(held.snapshot.epoch, held.version)):
-                    walked[held.digest] = held
+                data = await self._source.snapshot_version(owner, gap.list_name, gap.epoch, gap.last_missing)
+            else:  # the last one of an older epoch, of which this reader may never have heard
+                data = await self._source.snapshot_named(owner, gap.list_name, gap.wanted)
+            outcome = await self._believed(self.trusted.accept_missing, owner, data)
+            held = self.trusted.read_snapshot(owner, data, self._now())
+            if survives(held.version, tops.setdefault(held.snapshot.epoch, held.version)):
+                walked[held.digest] = held
             if not isinstance(outcome, Gap):
                 self._remembered.add((held.snapshot, held.signed) for held in walked.values())
                 return outcome
@@ -311,22 +309,6 @@ class Mirror:
                 held = self.trusted.read_snapshot(owner, data, self._now())
                 await self._remembered.confront(held.snapshot, held.signed)
             raise
-
-    async def _end_of_chain(self, owner: str, gap: Gap) -> list[bytes]:
-        """The missing statements of an older epoch, newest first, up to the one by which the new epoch begins.
-
-        Which version that one has is not known: they are fetched from the oldest on.
-        """
-        found: list[bytes] = []
-        size = 0
-        for version in range(gap.first_missing, gap.first_missing + MOST_MISSING):
-            found.append(await self._source.snapshot_version(owner, gap.list_name, gap.epoch, version))
-            if _digest_of(found[-1]) == gap.wanted:
-                return found[::-1]
-            size += len(found[-1])
-            if size > MOST_WALKED_BYTES:
-                break
-        raise _broken()
 
     def _serve(self, snapshot: SnapshotStatement, digest: bytes, view: ListView) -> None:
         """Put the view of a snapshot in place of the former one, whose files go if nothing names them now."""
@@ -419,16 +401,6 @@ class Mirror:
 
 def _broken() -> SnapshotError:
     return SnapshotError("The versions between what is held and what is offered cannot be had.", code="broken_chain")
-
-
-def _digest_of(wire: bytes) -> bytes:
-    """The digest of a statement in its wire form, which is not verified here."""
-    try:
-        parts = cbor_decode(wire, limit=MAX_WIRE)
-    except EncodingError as error:
-        raise SnapshotError("A snapshot does not travel in this form.", code="malformed_statement") from error
-    statement = parts.get("statement") if isinstance(parts, dict) else None
-    return sha256(statement) if isinstance(statement, bytes) else b""
 
 
 def _is_ahead(row: TrustedRow, mine: Mapping[str, Any]) -> bool:

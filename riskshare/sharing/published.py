@@ -73,6 +73,9 @@ class Shelf(cataloguing.Shelf, Protocol):
     async def snapshot(self, list_id: int, epoch: bytes, version: int) -> SnapshotRow | None:
         """One snapshot."""
 
+    async def snapshot_named(self, list_id: int, digest: bytes) -> SnapshotRow | None:
+        """The snapshot of a list with this digest, under whichever epoch."""
+
     async def segments(self, file_digests: Sequence[bytes]) -> Sequence[SegmentRow]:
         """The rows of these segments, in this order."""
 
@@ -359,6 +362,14 @@ class Published:
         if row is None or not self._readable(row, reader):
             return None
         snapshot = await self._shelf.snapshot(row.id, epoch, version)
+        return None if snapshot is None else self._wire(snapshot)
+
+    async def snapshot_named(self, name: str, digest: bytes, reader: str) -> bytes | None:
+        """The snapshot of a list with this digest in its wire form, under whichever epoch. Raises StoreError."""
+        row = self._rows.get(name)
+        if row is None or not self._readable(row, reader):
+            return None
+        snapshot = await self._shelf.snapshot_named(row.id, digest)
         return None if snapshot is None else self._wire(snapshot)
 
     def _wire(self, row: SnapshotRow) -> bytes:

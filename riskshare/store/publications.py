@@ -112,6 +112,12 @@ class Publications:
             row = await self._pool.fetchrow(_SQL["snapshot"], list_id, epoch, version)
         return None if row is None else _snapshot(row)
 
+    async def snapshot_named(self, list_id: int, digest: bytes) -> SnapshotRow | None:
+        """The snapshot of a list with this digest, under whichever epoch."""
+        with guarded():
+            row = await self._pool.fetchrow(_SQL["snapshot_named"], list_id, digest)
+        return None if row is None else _snapshot(row)
+
     async def segment(self, file_digest: bytes) -> SegmentRow | None:
         """The segment whose file has this digest."""
         with guarded():

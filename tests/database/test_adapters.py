@@ -118,7 +118,7 @@ async def test_each_question_goes_to_what_is_published_with_its_reader():
             async def later(*arguments):
                 return answer(*arguments)
 
-            return later if name in {"catalogue", "wait", "snapshot_version"} else answer
+            return later if name in {"catalogue", "wait", "snapshot_version", "snapshot_named"} else answer
 
     found = PeerPublications(Published())
     assert await found.catalogue("icbc") == "catalogue"
@@ -126,6 +126,7 @@ async def test_each_question_goes_to_what_is_published_with_its_reader():
     assert await found.snapshot(LIST, EPOCH, "icbc") == "snapshot"
     assert await found.wait(LIST, EPOCH, b"d" * 32, 1.5, "icbc") is None
     assert await found.snapshot_version(LIST, EPOCH, 7, "icbc") == "snapshot_version"
+    assert await found.snapshot_named(LIST, b"d" * 32, "icbc") == "snapshot_named"
     assert await found.segment(b"s" * 32, "icbc") == "segment"
     assert asked == [
         ("catalogue", ("icbc",)),
@@ -133,6 +134,7 @@ async def test_each_question_goes_to_what_is_published_with_its_reader():
         ("snapshot", (LIST, EPOCH, "icbc")),
         ("wait", (LIST, EPOCH, b"d" * 32, 1.5, "icbc")),
         ("snapshot_version", (LIST, EPOCH, 7, "icbc")),
+        ("snapshot_named", (LIST, b"d" * 32, "icbc")),
         ("segment", (b"s" * 32, "icbc")),
     ]
 
@@ -154,6 +156,7 @@ async def test_statements_are_fetched_as_they_are(source):
     assert await source.catalogue("jd") == b"catalogue for icbc"
     assert await source.epoch("jd", EPOCH) == b"epoch " + EPOCH
     assert await source.snapshot_version("jd", LIST, EPOCH, 1) == b"one"
+    assert await source.snapshot_named("jd", LIST, b"1" * 32) == b"one"
 
 
 async def test_a_snapshot_that_is_known_is_none_and_waited_for(source):

@@ -71,6 +71,9 @@ async def test_a_snapshot_is_published_with_its_segments(store, mine, epoch, mad
     assert await store.publications.latest_snapshot(mine.id, epoch.digest) == second
     assert await store.publications.snapshot(mine.id, epoch.digest, 1) == first
     assert await store.publications.snapshot(mine.id, epoch.digest, 3) is None
+    assert await store.publications.snapshot_named(mine.id, first.digest) == first
+    assert await store.publications.snapshot_named(mine.id, bytes(32)) is None
+    assert await store.publications.snapshot_named(mine.id + 1, first.digest) is None
     assert await store.publications.segment(delta.ref.file_digest) == delta
     assert await store.publications.segment(b"\x00" * 32) is None
     wanted = [delta.ref.file_digest, b"\x00" * 32, base.ref.file_digest]

@@ -20,7 +20,7 @@ import os
 import tempfile
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -52,6 +52,10 @@ SPANS = [timedelta(seconds=40), BOUND, timedelta(minutes=90), timedelta(hours=20
 READERS = ("replicates", "asks")
 IDENTIFIERS = st.sampled_from(UNIVERSE)
 WHO = st.sampled_from(READERS)
+WHICH = st.integers(0, len(UNIVERSE) - 1)
+ENTRIES = st.sampled_from([("low", 90), ("high", 90), ("high", 3), ("low", 1)])
+THEN = st.none() | st.sets(WHO).map(sorted)
+"""What follows a change: nothing; or it is published, and these readers look."""
 
 
 class Crash(BaseException):
@@ -142,8 +146,7 @@ class ListMachine(RuleBasedStateMachine):
         self.followers = {name: Follower(name, Line(), State()) for name in READERS}
         for follower in self.followers.values():
             self.start(follower)
-        self.put([UNIVERSE[0], UNIVERSE[1]], "high", 90)
-        self.publish()
+        self.put(UNIVERSE[:4], ("high", 90), READERS)
 
     def run(self, work):
         return self.loop.run_until_complete(asyncio.wait_for(work, 20))
@@ -171,33 +174,46 @@ class ListMachine(RuleBasedStateMachine):
         self.wanted = {each: entry for each, entry in self.wanted.items() if entry.until > self.now}
         return self.wanted
 
-    @rule(identifiers=st.lists(IDENTIFIERS, min_size=1, max_size=3, unique=True),
-          level=st.sampled_from(["low", "high"]), days=st.sampled_from([1, 3, 90]))  # fmt: skip
-    def put(self, identifiers, level, days):
-        self.desk.put(self.of, *identifiers, level=level, days=days)
+    @rule(identifiers=st.sets(IDENTIFIERS, min_size=1, max_size=3), entry=ENTRIES, then=THEN)
+    def put(self, identifiers, entry, then):
+        level, days = entry
+        self.desk.put(self.of, *sorted(identifiers), level=level, days=days)
         until = self.now + timedelta(days=days)
         self.wanted.update((each, Wanted(level, disputed=False, until=until)) for each in identifiers)
+        self.follow_up(then)
 
-    @rule(identifier=IDENTIFIERS, reason=st.sampled_from(["appeal_upheld", "corrected"]))
-    def withdraw(self, identifier, reason):
-        if self.wanted.pop(identifier, None) is not None:
+    @rule(which=WHICH, reason=st.sampled_from(["appeal_upheld", "corrected"]), then=THEN)
+    def withdraw(self, which, reason, then):
+        if self.listed():
+            identifier = sorted(self.listed())[which % len(self.listed())]
+            del self.wanted[identifier]
             self.desk.change(self.of, identifier, "withdrawn", reason)
+        self.follow_up(then)
 
-    @rule(identifier=IDENTIFIERS, disputed=st.booleans())
-    def dispute_or_settle(self, identifier, disputed):
-        entry = self.listed().get(identifier)
-        if entry is not None and entry.disputed is not disputed:
-            self.desk.change(self.of, identifier, "disputed" if disputed else "active")
-            self.wanted[identifier] = Wanted(entry.level, disputed, entry.until)
+    @rule(which=WHICH, then=THEN)
+    def dispute_or_settle(self, which, then):
+        if self.listed():
+            identifier, entry = sorted(self.listed().items())[which % len(self.listed())]
+            self.desk.change(self.of, identifier, "active" if entry.disputed else "disputed")
+            self.wanted[identifier] = replace(entry, disputed=not entry.disputed)
+        self.follow_up(then)
 
-    @rule(identifier=IDENTIFIERS)
-    def restore(self, identifier):
+    @rule(identifier=IDENTIFIERS, then=THEN)
+    def restore(self, identifier, then):
         handle = self.desk.data_key.handle(parse(identifier).oprf_input, self.name)
         entry = self.desk.store.entries[self.of.id].get(handle)
         if entry is not None and entry.state == "withdrawn" and entry.valid_until > self.now:
             self.desk.change(self.of, identifier, "active")
             level = Record.from_bytes(entry.record).level
             self.wanted[identifier] = Wanted(level, disputed=False, until=entry.valid_until)
+        self.follow_up(then)
+
+    def follow_up(self, then):
+        """Mostly a change is published, and some reader looks."""
+        if then is not None:
+            self.publish()
+        for name in then or ():
+            self.polled(self.followers[name])
 
     @rule()
     def publish(self):
@@ -213,6 +229,7 @@ class ListMachine(RuleBasedStateMachine):
         except Crash:
             self.publisher = self.desk.publisher(**TERMS)
             self.published = self.desk.new_published()
+            self.serve()
         self.steps = []
 
     @rule()
@@ -280,18 +297,18 @@ class ListMachine(RuleBasedStateMachine):
         self.polled(self.followers[who], calls)
 
     def polled(self, follower, calls=None):
-        """Whether all went well."""
+        """What went wrong, if anything; None if the poll succeeded."""
         follower.line.left = calls
         follower.asked = True
         try:
             self.run(self._poll(follower))
-        except RiskshareError:
-            return False
+        except RiskshareError as error:
+            return error
         finally:
             follower.line.left = None
         follower.unsaved = False
         self.agrees_with_the_owner(follower)
-        return True
+        return None
 
     async def _poll(self, follower):
         subscriber = follower.reader.subscriber
@@ -306,7 +323,7 @@ class ListMachine(RuleBasedStateMachine):
         follower = self.followers[who]
         follower.state.fail(how, number)
         try:
-            follower.unsaved |= not self.polled(follower) and how == "away"
+            follower.unsaved |= self.polled(follower) is not None and how == "away"
         except Crash:
             self.start(follower)
         follower.state.fail(None, 0)
@@ -325,7 +342,8 @@ class ListMachine(RuleBasedStateMachine):
         self.publish()
         for follower in self.followers.values():
             follower.line.down.clear()
-            assert self.polled(follower), follower.reader.witness.codes()
+            if trouble := self.polled(follower):
+                raise trouble
             each, following = self.held(follower)
             assert each.status is Status.CURRENT
             expected = {each: (entry.level, entry.disputed) for each, entry in self.listed().items()}

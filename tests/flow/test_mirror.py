@@ -12,7 +12,7 @@ import pytest
 from riskshare.encoding import parse_canonical_json, sha256
 from riskshare.errors import DiskError, PeerDown, PeerError, SegmentError, SnapshotError, StoreError
 from riskshare.query.holdings import Holdings
-from riskshare.sharing import fraud, mirror, segment_build
+from riskshare.sharing import fraud, segment_build
 from riskshare.sharing.copies import Rules
 from riskshare.sharing.held_page import read_row
 from riskshare.sharing.remembered import Remembered
@@ -22,7 +22,7 @@ from riskshare.sharing.snapshot import SnapshotStatement
 from riskshare.sharing.standing import Refusal, Status
 from riskshare.sharing.view import ListView
 from riskshare.signature import SigningKey
-from riskshare.statement import Statement
+from riskshare.statement import Statement, sign
 from tests.simulator.disk import largest_file
 from tests.simulator.owner import Follower, Network
 from tests.simulator.publishing import (
@@ -444,30 +444,65 @@ async def test_garbage_in_place_of_a_missing_version_is_refused(world):
     assert refused.value.code == "malformed_statement"
 
 
-async def test_statements_that_lead_nowhere_are_not_hoarded(world, monkeypatch):
+async def test_another_statement_than_the_one_that_is_missing_is_refused_at_once(world):
     """Or an owner could fill the memory of all its readers with the end of a chain that never comes."""
     await world.follow(*PHONES[:3])
     for phone in PHONES[3:6]:
         await world.publish(phone)
-    old = world.epoch
     world.desk.clock.wait(days=29, hours=1)
     await world.publish(PHONES[6])
     world.desk.clock.wait(days=1)
     await world.publish()
     await world.learn()
-    monkeypatch.setattr(mirror, "MOST_WALKED_BYTES", 1000)
-    fetched = []
-    true = world.source.snapshot_version
+    another = await world.source.snapshot_named("jd", world.name, world.desk.store.snapshots[2].digest)
 
-    async def snapshot_version(owner, name, epoch, version):
-        fetched.append((epoch, version))
-        return await true(owner, name, epoch, version)
+    async def other(*_):
+        world.source.calls.append("named")
+        return another
 
-    world.source.snapshot_version = snapshot_version
+    world.source.snapshot_named = other
     with pytest.raises(SnapshotError) as refused:
         await world.take()
     assert refused.value.code == "broken_chain"
-    assert len([version for epoch, version in fetched if epoch == old]) < 3
+    assert world.source.calls.count("named") == 2
+    del world.source.snapshot_named
+    assert await world.take()
+    assert world.listed() == PHONES[:7]
+
+
+async def test_epochs_that_were_slept_through_wholly_are_walked(world):
+    """Two rotations, or two ends by emergency, while a reader was away: nobody ever told it of the epoch between."""
+    await world.follow(*PHONES[:3])
+    for number in (3, 4):
+        await world.publish(PHONES[number])
+        world.desk.clock.wait(days=31)
+        await world.publish(withdraw=[PHONES[number - 3]])
+    assert [row.number for row in world.desk.store.all_epochs] == [1, 2, 3]
+    await world.learn()
+    assert await world.take()
+    assert world.listed() == PHONES[2:5]
+    assert world.state.proofs == []
+
+
+async def test_a_history_that_skips_an_epoch_is_refused(world):
+    """What a whole epoch said cannot be left out: its last statement must lead back to what is held."""
+    await world.follow(*PHONES[:3])
+    for _ in range(2):
+        world.desk.clock.wait(days=31)
+        await world.publish(PHONES[4])
+    await world.learn()
+    middle = world.statement(1)
+    forged = sign("snapshot", NETWORK, replace(middle, previous=bytes(32)).body(), world.desk.identity)
+    true = world.source.snapshot_named
+
+    async def named(owner, name, wanted):
+        return forged.wire() if wanted == forged.digest else await true(owner, name, wanted)
+
+    world.source.snapshot_named = named
+    offered = forge(world.desk, replace(world.statement(), previous=forged.digest), "snapshot")
+    with pytest.raises(PeerError):
+        await world.take(offered)
+    assert world.status() is Status.MISSING
 
 
 async def test_an_owner_that_goes_away_in_the_middle_leaves_nothing(world):

@@ -179,6 +179,8 @@ async def test_what_is_not_published_is_not_served(office):
     assert published.snapshot("jd/none", office.epoch, "icbc") is None
     assert await published.snapshot_version("jd/none", office.epoch, 1, "icbc") is None
     assert await published.snapshot_version("jd/fraud", office.epoch, 2, "icbc") is None
+    assert await published.snapshot_named("jd/fraud", bytes(32), "icbc") is None
+    assert await published.snapshot_named("jd/none", published.current()[0].snapshot.digest, "icbc") is None
     assert published.served(bytes(32), "icbc", office.desk.clock()) is None
     assert published.own_key(bytes(32)) is None
 
@@ -189,6 +191,8 @@ async def test_every_version_is_served(office):
     published = await office.desk.published()
     newest = published.current()[0].snapshot.version
     wires = [await published.snapshot_version("jd/fraud", office.epoch, n, "icbc") for n in range(1, newest + 1)]
+    digests = [row.digest for row in office.desk.store.snapshots]
+    assert [await published.snapshot_named("jd/fraud", digest, "icbc") for digest in digests] == wires
     assert [body(wire)["version"] for wire in wires] == list(range(1, newest + 1))
 
 

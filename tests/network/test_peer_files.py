@@ -61,6 +61,7 @@ async def test_what_is_not_there_and_what_is_not_granted_look_alike(pair: Pair, 
         await refusal(client.epoch("jd", b"x" * 32)),
         await refusal(client.snapshot("jd", "jd/other", EPOCH, None)),
         await refusal(client.snapshot_version("jd", LIST, EPOCH, 9)),
+        await refusal(client.snapshot_named("jd", LIST, b"9" * 32)),
         await refusal(client.segment("jd", b"x" * 32, io.BytesIO(), length=1)),
         await refusal(client.registry("jd", 99)),
     ]
@@ -70,6 +71,7 @@ async def test_what_is_not_there_and_what_is_not_granted_look_alike(pair: Pair, 
         await refusal(client.epoch("jd", EPOCH)),
         await refusal(client.snapshot("jd", LIST, EPOCH, None)),
         await refusal(client.snapshot_version("jd", LIST, EPOCH, 1)),
+        await refusal(client.snapshot_named("jd", LIST, b"1" * 32)),
         await refusal(client.segment("jd", b"s" * 32, io.BytesIO(), length=1)),
     ]
     assert {*missing, *ungranted} == {(404, "not_found")}
@@ -146,6 +148,7 @@ async def test_nothing_new_for_who_has_nothing_is_garbage(unserved: Pair) -> Non
 async def test_one_version_of_a_snapshot(pair: Pair) -> None:
     pair.shelf.snapshots += [(b"1" * 32, b"one"), (b"2" * 32, b"two")]
     assert await pair.client.snapshot_version("jd", LIST, EPOCH, 1) == b"one"
+    assert await pair.client.snapshot_named("jd", LIST, b"1" * 32) == b"one"
 
 
 # -- segments -----------------------------------------------------------------------------------------------------

@@ -111,6 +111,10 @@ class Shelf:
         found = await self.snapshot(list_name, epoch, reader)
         return self.snapshots[version - 1][1] if found and version <= len(self.snapshots) else None
 
+    async def snapshot_named(self, list_name: str, digest: bytes, reader: str) -> bytes | None:
+        found = await self.snapshot(list_name, b"e" * 32, reader)
+        return dict(self.snapshots).get(digest) if found else None
+
     async def segment(self, digest: bytes, reader: str) -> Path | None:
         return self.files.get(digest) if reader in self.readers else None
 

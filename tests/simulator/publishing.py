@@ -153,6 +153,9 @@ class MemoryStore:
         found = [row for row in self.snapshots if (row.list_id, row.epoch, row.version) == (list_id, epoch, version)]
         return found[0] if found else None
 
+    async def snapshot_named(self, list_id, digest):
+        return next((row for row in self.snapshots if (row.list_id, row.digest) == (list_id, digest)), None)
+
     async def segments(self, file_digests):
         return [self.all_segments[digest] for digest in file_digests if digest in self.all_segments]
 
@@ -331,6 +334,10 @@ class StubbornSource:
     async def snapshot_version(self, owner, list_name, epoch, version):
         published = self._owner(owner, f"version {version}")
         return self._found(owner, await published.snapshot_version(list_name, epoch, version, self.reader))
+
+    async def snapshot_named(self, owner, list_name, digest):
+        published = self._owner(owner, "named")
+        return self._found(owner, await published.snapshot_named(list_name, digest, self.reader))
 
     async def segment(self, owner, ref: SegmentRef, out: BinaryIO, *, offset, length):
         path = self._found(owner, self._owner(owner, "segment").segment(ref.file_digest, self.reader))

@@ -71,6 +71,9 @@ select * from snapshots where list_id = $1 and epoch = $2 order by version desc 
 -- name: snapshot
 select * from snapshots where list_id = $1 and epoch = $2 and version = $3
 
+-- name: snapshot_named
+select * from snapshots where list_id = $1 and digest = $2
+
 -- name: segment
 select * from segments where file_digest = $1
 
