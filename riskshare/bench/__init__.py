@@ -1,7 +1,8 @@
 """`riskshare bench`: how fast it is, each figure as a ratio to the bare cost of what must be done, in the same run.
 
 `measure` has the bare measures; `building`, `answering`, `checking`, `comparing` one group of figures each;
-`integrating` and `accounting` those of the ledger, `auditing` those of an audit.
+`revoking` and `resident` those of lists that change; `integrating` and `accounting` those of the ledger, `auditing`
+those of an audit.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json as json_module
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ from riskshare.bench.comparing import comparing
 from riskshare.bench.integrating import integrating
 from riskshare.bench.measure import Figure, Raw
 from riskshare.bench.network import measured_network
+from riskshare.bench.revoking import revoking
 from riskshare.cores import CORES
 from riskshare.errors import InputError
 from riskshare.logs import configure
 from riskshare.peer.serve import run_loop
 
-GROUPS = ("build", "owner", "check", "filter", "psi", "ledger", "audit", "audit-large")
+GROUPS = ("build", "owner", "check", "filter", "psi", "lists", "ledger", "audit", "audit-large")
 LONG = frozenset({"audit-large"})
 """Groups that take many minutes: they are measured if they are named."""
 
@@ -78,28 +80,20 @@ def _measure(name: str, raw: Raw) -> list[Figure]:
             return auditing(raw)
         case "audit-large":
             return auditing_much()
+        case "lists":
+            return _in_loop(lambda: revoking(raw))
         case "ledger":
-            return [*integrating(), *_ledger()]
+            return [*integrating(), *_in_loop(accounting)]
         case _:
-            return _as_peers_run(name, raw)
+            return _in_loop(lambda: _in_network(name, raw))
 
 
-def _as_peers_run(name: str, raw: Raw) -> list[Figure]:
-    """The querier's peer is in this process: it gets the event loop that a peer gets."""
+def _in_loop(work: Callable[[], Awaitable[Sequence[Figure]]]) -> list[Figure]:
+    """Measure in the event loop that a peer gets: the querier's peer may be in this process."""
     found: list[Figure] = []
 
     async def measure() -> None:
-        found.extend(await _in_network(name, raw))
-
-    run_loop(measure())
-    return found
-
-
-def _ledger() -> list[Figure]:
-    found: list[Figure] = []
-
-    async def measure() -> None:
-        found.extend(await accounting())
+        found.extend(await work())
 
     run_loop(measure())
     return found

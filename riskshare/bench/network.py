@@ -16,6 +16,7 @@ from typing import Final
 from riskshare.errors import RiskshareError
 from riskshare.generate import generate
 from riskshare.loopback import GENEROUS, LoopbackMember, LoopbackNetwork, Spec
+from riskshare.membership.identifier import Identifier
 from riskshare.peer.peer import Peer
 
 QUERIER: Final = "querier"
@@ -58,13 +59,14 @@ async def measured_network(directory: Path, owners: int) -> AsyncIterator[Measur
         await asyncio.to_thread(network.stop)
 
 
-def fill(member: LoopbackMember, category: str, number: int) -> None:
-    """Give an owner a list, by the commands that an operator would use."""
+def fill(member: LoopbackMember, category: str, number: int, entries: int = ENTRIES) -> list[Identifier]:
+    """Give an owner a list, by the commands that an operator would use; return what is on it."""
+    listed = generate(number, entries, ("phone", "bank_card"))
     file = member.directory / "list.csv"
     with file.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(["identifier"])
-        writer.writerows([identifier.canonical] for identifier in generate(number, ENTRIES, ("phone", "bank_card")))
+        writer.writerows([identifier.canonical] for identifier in listed)
     for arguments in (["create", "listed", "--category", category], ["import", "listed", str(file)]):
         done = subprocess.run(  # noqa: S603 - ourselves, with arguments made here
             [sys.executable, "-m", "riskshare", "list", *arguments, "--json"],
@@ -75,6 +77,7 @@ def fill(member: LoopbackMember, category: str, number: int) -> None:
         )
         if done.returncode:
             raise RiskshareError(f"The list could not be made: {done.stderr.strip()}", code="bench_failed")
+    return listed
 
 
 async def _followed(querier: Peer, owners: int) -> None:
