@@ -325,6 +325,7 @@ class ListMachine(RuleBasedStateMachine):
         try:
             follower.unsaved |= self.polled(follower) is not None and how == "away"
         except Crash:
+            self.no_version_goes_down()
             self.start(follower)
         follower.state.fail(None, 0)
 

@@ -1,0 +1,143 @@
+"""What is withdrawn or disputed reaches everybody who follows; who was away says so until it has caught up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from riskshare.cli.application import app
+from riskshare.generate import generate
+from riskshare.membership.identifier import Identifier
+from riskshare.peer.opening import opened_store
+from riskshare.sharing.entry import NONCE_BYTES, reseal
+from riskshare.sharing.kept import ListRow, Resealed, State, StoredEntry
+from tests.network.conftest import MakeNetwork
+from tests.simulator.running import BANK, SHOP, Running, status_of, until
+
+LISTED = generate(501, 40, ("phone", "iban"))
+UNLISTED = generate(502, 20, ("phone",), exclude=set(LISTED))
+HASTY = replace(BANK, name="hasty", settings={"subscribe": {"stale_after_s": 3, "poll_hold_s": 1}})
+"""A bank for which a list is stale after three seconds without a word of its owner."""
+
+
+@pytest.fixture(scope="module")
+def running(make_network: MakeNetwork) -> Running:
+    made = make_network(BANK, HASTY, SHOP)
+    made.publish("shop", "fraud", LISTED)
+    made.start()
+    return made
+
+
+@pytest.fixture
+def network(running: Running) -> Running:
+    """All peers run, and hold the list."""
+    running.ready("bank", "hasty")
+    return running
+
+
+def withdraw(network: Running, *identifiers: Identifier) -> None:
+    """By the command, which waits until a running peer has published it."""
+    config = str(network.members["shop"].config_file)
+    names = [each.canonical for each in identifiers]
+    words = ["list", "withdraw", "fraud", *names, "--reason", "appeal_upheld", "--json", "--config", config]
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 0, said.output
+    assert json.loads(said.stdout)["withdrawn"] == len(identifiers)
+
+
+def change_state(network: Running, identifier: Identifier, state: State) -> None:
+    """Dispute an entry, or end that."""
+    member = network.member("shop")
+
+    def sealed(of: ListRow, entry: StoredEntry, new: State) -> Resealed:
+        return reseal(member.data_key, f"shop/{of.name}", entry, new, secrets.token_bytes(NONCE_BYTES))
+
+    async def change() -> int:
+        async with opened_store(member.config) as store:
+            of = await store.lists.list_named("fraud")
+            assert of is not None
+            handle = member.data_key.handle(identifier.oprf_input, "shop/fraud")
+            return await store.lists.change_state(of.id, [handle], state, sealed)
+
+    assert asyncio.run(change()) == 1
+
+
+def shown(network: Running, name: str) -> tuple[str, int]:
+    """Status and version of the list at a bank."""
+    [found] = network.get(name, "/v1/lists")["lists"]
+    return found["status"], found["version"]
+
+
+def disputed(answer: dict[str, Any]) -> list[bool]:
+    return [hit["disputed"] for hit in answer["hits"]]
+
+
+def until_clear(network: Running, name: str, *identifiers: Identifier) -> list[dict[str, Any]]:
+    """Ask until the verdict is clear; the answers before that."""
+    answers: list[dict[str, Any]] = []
+
+    def is_clear() -> bool:
+        answers.append(network.check(name, *identifiers))
+        return bool(answers[-1]["verdict"] == "clear")
+
+    until(is_clear, f"{name} has caught up")
+    return answers[:-1]
+
+
+def test_what_is_withdrawn_is_a_hit_nowhere_although_its_token_is_cached(network: Running) -> None:
+    banks = ("bank", "hasty")
+    for name in banks:
+        assert network.check(name, LISTED[0])["verdict"] == "hit"
+        assert network.statuses(name, LISTED[0]) == {"shop": "cached"}
+    withdraw(network, LISTED[0])
+    for name in banks:
+        until(lambda name=name: network.check(name, LISTED[0])["verdict"] == "clear", f"clear at {name}", seconds=12)
+        assert network.check(name, LISTED[1])["verdict"] == "hit"
+
+
+def test_a_dispute_and_its_end_reach_everybody(network: Running) -> None:
+    for state, mark in (("disputed", True), ("active", False)):
+        change_state(network, LISTED[2], state)  # type: ignore[arg-type]
+        for name in ("bank", "hasty"):
+            until(lambda name=name, mark=mark: disputed(network.check(name, LISTED[2])) == [mark], state, seconds=12)
+
+
+def test_a_subscriber_that_was_stopped_is_stale_until_it_has_asked(network: Running) -> None:
+    """While it was away an entry was withdrawn, and when it returns the owner is away."""
+    assert network.check("bank", LISTED[3])["verdict"] == "hit"
+    _, version = shown(network, "bank")
+    network.stop("bank")
+    withdraw(network, LISTED[3])
+    network.stop("shop")
+    network.start("bank")
+    assert shown(network, "bank") == ("stale", version)
+    answer = network.check("bank", UNLISTED[0])
+    assert (answer["verdict"], answer["complete"]) == ("incomplete", False)
+    network.start("shop")
+    before = until_clear(network, "bank", LISTED[3])
+    assert not any(answer["complete"] for answer in before)
+    assert shown(network, "bank") == ("current", version + 1)
+    assert network.check("bank", LISTED[4])["verdict"] == "hit"
+
+
+def test_a_subscriber_that_is_cut_off_gives_no_clear_and_catches_up_before_it_does(network: Running) -> None:
+    for each in (LISTED[6], UNLISTED[1]):
+        network.check("hasty", each)  # its token is cached: no owner needs to be asked again
+    assert network.statuses("hasty", UNLISTED[1]) == {"shop": "cached"}
+    network.stop("shop")
+    withdraw(network, LISTED[6])
+    until(lambda: shown(network, "hasty")[0] == "stale", "the list is stale")
+    answer = network.check("hasty", UNLISTED[1])
+    assert (answer["verdict"], answer["complete"]) == ("incomplete", False)
+    assert status_of(answer)["shop"] in {"stale", "down"}
+    old = network.check("hasty", LISTED[6])
+    assert (old["verdict"], old["complete"]) == ("hit", False)  # as of when it last heard, and it says so
+    network.start("shop")
+    until_clear(network, "hasty", LISTED[6], UNLISTED[1])
+    assert network.check("hasty", LISTED[7])["verdict"] == "hit"
