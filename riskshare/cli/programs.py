@@ -40,7 +40,7 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="NAME",
-            help="What to measure: build, owner, check, filter, psi, lists, ledger, audit; else all. audit-large is long.",
+            help="Of build, owner, check, filter, psi, lists, ledger, audit; else all. audit-large takes long.",
             show_default=False,
         ),
     ] = None,
