@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from riskshare.cli import audit, checks, epochs, ledger, lists, member, network, programs
+from riskshare.cli import audit, checks, epochs, ledger, lists, member, network, never, programs
 from riskshare.cli.options import JSON
 from riskshare.errors import ConfigError, IdentifierError, InputError, RiskshareError
 
@@ -86,6 +86,7 @@ app.add_typer(network.app, name="network")
 app.command("init")(member.init)
 app.command("serve")(member.serve)
 app.add_typer(lists.app, name="list")
+app.add_typer(never.app, name="never")
 app.add_typer(epochs.app, name="epoch")
 app.command("check")(checks.check)
 app.add_typer(ledger.app, name="ledger")
