@@ -1,4 +1,4 @@
-"""Declared here: `list create`, `grant`, `revoke`, `import`, `status`, `withdraw`, `dispute`, `restore`."""
+"""Declared here: `list create`, `grant`, `revoke`, `import`, `status`, `show`, `stats`, and what decides entries."""
 
 # ruff: noqa: PLC0415 - each command loads what it needs when it runs
 
@@ -251,6 +251,41 @@ def restore(
     Example: [bold]riskshare list restore high-risk --case 2026-0001 --reason "withdrawn by mistake"[/bold]
     """
     _decide(config, name, identifiers, case, ("restore", reason, author), json=json)
+
+
+@app.command("show")
+def show(
+    identifiers: Annotated[list[str], typer.Argument(metavar="TYPE:VALUE", help="What to look up.")],
+    *,
+    list_name: Annotated[str, typer.Option("--list", metavar="NAME", help="On this list only; else on all.")] = "",
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Show why an entry stands, since when, by whom, its history, and which members hold it. Exit code 1 if none does.
+
+    What stands on a command line can be seen by others on the machine. With --json one object for each entry.
+
+    Example: [bold]riskshare list show phone:+8613800138000[/bold]
+    """
+    from riskshare.cli.showing import show_entries
+
+    raise typer.Exit(show_entries(config, identifiers, list_name, json=json))
+
+
+@app.command("stats")
+def stats(
+    name: ListArgument,
+    days: Annotated[int, typer.Option("--days", min=1, max=3650, help="How many days, today included.")] = 30,
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Show what was done to a list, day by day: listed, withdrawn and why, disputed, and its size.
+
+    Example: [bold]riskshare list stats high-risk --days 7[/bold]
+    """
+    from riskshare.cli.showing import show_statistics
+
+    show_statistics(config, name, days, json=json)
 
 
 def _decide(

@@ -143,6 +143,7 @@ def owner_half(shared: Shared) -> OwnerHalf:
         terms=terms_of(shared.config),
         now=now,
         random=secrets.token_bytes,
+        most_days=lambda category: directory.current().most_days(category),
     )
     quotas = Quotas(share=1 / shared.workers)
     commits = OwnerCommits(store, watch=partial(shared.metrics.committed, "owner"))

@@ -36,6 +36,7 @@ from riskshare.peer.freshness import gauge_lists
 from riskshare.peer.ledger import LedgerWork, witness_of
 from riskshare.peer.opening import now, opened_store, read_member
 from riskshare.peer.parts import Lists, OwnerHalf, QuerierHalf, Shared, owner_half, querier_half
+from riskshare.peer.readers import KEEP_SECONDS, Readers
 from riskshare.peer.recovery import Recovery
 from riskshare.peer.settling import settling_of
 from riskshare.registry.network import MAX_FILE
@@ -159,6 +160,7 @@ class Peer:
         self._accounting = Accounting(self.shared, self.owner, self.querier, logs, self._chores)
         self._stack.push_async_callback(self._accounting.client.close)
         self._auditing = Auditing(self.shared)
+        self._readers = Readers(store.history)
 
         async def fetch(name: str, version: int | None) -> bytes | None:
             if version is not None:
@@ -209,6 +211,7 @@ class Peer:
             metrics=shared.metrics,
             now=now,
             open_log=self.config.listen.peers.log_readers == "anyone",
+            saw=self._readers.saw,
         )
         clients = clients_application(
             member=member.name,
@@ -274,6 +277,7 @@ class Peer:
             Chore("tidy", self._tidy, TIDY_SECONDS),
             Chore("sweep", querier.mirror.sweep, TIDY_SECONDS),
             Chore("appeals", AppealsSeen(self.shared.member.mirror, self.shared.store.appeals).gather, SETTLE_SECONDS),
+            Chore("readers", self._readers.keep, KEEP_SECONDS),
             Chore("gauges", self._gauges, GAUGES_SECONDS),
             # A process that is alone knows all that it has answered; but another may have been started beside it.
             Chore("usage", self._follow_usage, USAGE_SECONDS if self._workers > 1 else USAGE_ALONE_SECONDS),

@@ -111,6 +111,10 @@ class Publications(Protocol):
         """The file of a segment."""
 
 
+Saw = Callable[[str, str, bytes, bytes], None]
+"""Told whenever a member says what it holds: its name, list (full name), epoch and snapshot (digests)."""
+
+
 class Receipts(Protocol):
     """The store of receipts, owner's side."""
 
@@ -131,7 +135,9 @@ class _Peers:
         receipts: Receipts,
         registries: Registries,
         metrics: Metrics,
+        saw: Saw,
     ) -> None:
+        self._saw = saw
         self._member = member
         self._gate = gate
         self._answering = answering
@@ -176,6 +182,8 @@ class _Peers:
         known = _ETAG.fullmatch(held)
         wait = min(_number(request, "wait"), MAX_WAIT)
         found = await self._publications.snapshot(name, epoch, reader, bytes.fromhex(known[1]) if known else b"")
+        if found is not None and known:
+            self._saw(reader, name, epoch, bytes.fromhex(known[1]))
         if found is not None and wait and held == _etag(found[0]):
             await self._hold(name, epoch, found[0], wait, reader)
             if request.transport is None:  # the reader has gone; nobody is there to be judged again
@@ -314,10 +322,11 @@ def peers_application(
     metrics: Metrics,
     now: Callable[[], datetime],
     open_log: bool = True,
+    saw: Saw = lambda *_: None,
 ) -> web.Application:
     """Make the application of the peers' listener; serve it with `gate.PeersTls` (see `listen`).
 
-    `open_log`: whoever comes may read the member's log; else only members may.
+    `open_log`: whoever comes may read the member's log; else only members may. `saw` must not block.
     """
     gate = Gate(registries, now)
     peers = _Peers(
@@ -328,6 +337,7 @@ def peers_application(
         receipts=receipts,
         registries=registries,
         metrics=metrics,
+        saw=saw,
     )
     quiet = frozenset({EVALUATE, LISTS, SNAPSHOT, REGISTRY}) | QUIET_ACCOUNTING | QUIET_AUDITS
     observer = Observer("peers", metrics, quiet=quiet, public=PUBLIC)

@@ -8,7 +8,7 @@ bytes, signatures 64, salts 16; times are aware. Sealed bytes and keys are in no
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, Literal
 from uuid import UUID
 
@@ -121,6 +121,58 @@ class ChangeCounts:
     withdrawn: int = 0
     disputed: int = 0
     restored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NotedChange:
+    """A change of a list as it is kept; `number` is that of `ListRow.changed`."""
+
+    number: int
+    at: datetime
+    author: str
+    action: Action
+    reason: str
+    import_id: UUID | None
+    counts: ChangeCounts
+
+
+@dataclass(frozen=True, slots=True)
+class FormerEntry:
+    """What an entry was until the change `superseded_by` of its list."""
+
+    list_id: int
+    superseded_by: int
+    entry: StoredEntry
+
+
+@dataclass(frozen=True, slots=True)
+class DayRow:
+    """What was done to a list on one day; `why` is the reason of the withdrawals among it, None if there are none."""
+
+    day: date
+    why: str | None
+    counts: ChangeCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A snapshot (digest, under an epoch's digest) that a member said it holds."""
+
+    reader: str
+    epoch: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderRow:
+    """A member, and the snapshot of one of our lists that it holds under an epoch (number); `changed` as in that."""
+
+    reader: str
+    epoch: int
+    version: int
+    changed: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 One pass (`Publisher.refresh`) brings every list to date under every epoch in service:
 
 1. an epoch for each keyset, the next one before the present one ends;
-2. entries whose term is over are withdrawn;
+2. entries whose term is over are withdrawn, and those that stand longer than the network allows by now;
 3. for each list and epoch that has a snapshot: a *delta* of what changed since; or, the change being large, a
    merged base; or the same segments again when the statement grows old. When deltas have piled up, a merged base
    follows at once;
@@ -37,6 +37,9 @@ from riskshare.sharing.composing import Build, Builders, Composer, Entries, File
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.epoch import EpochStatement
 from riskshare.sharing.kept import EpochRow, ListRow, Resealed, SegmentRow, SnapshotRow, State, StoredEntry
+from riskshare.sharing.overlong import Lists as OverlongLists
+from riskshare.sharing.overlong import Overlong
+from riskshare.sharing.rows import MAX_DAYS
 from riskshare.sharing.snapshot import MAX_BYTES, SnapshotStatement
 from riskshare.sharing.view import summary
 from riskshare.signature import SigningKey
@@ -52,7 +55,7 @@ SMALLEST_BASE: Final = 2**20
 """A base counts as at least so many bytes when deltas are held against it: short lists are not merged all the time."""
 
 
-class Lists(Entries, Protocol):
+class Lists(Entries, OverlongLists, Protocol):
     """The store of lists and entries, as publishing needs it."""
 
     async def lists(self) -> Sequence[ListRow]:
@@ -123,7 +126,9 @@ class Publisher:
         terms: Terms,
         now: Callable[[], datetime],
         random: Callable[[int], bytes],
+        most_days: Callable[[str], int] = lambda _: MAX_DAYS,
     ) -> None:
+        self._overlong = Overlong(lists, most_days, MAX_DAYS)
         self._member = member
         self._network = network
         self._identity = identity
@@ -170,6 +175,7 @@ class Publisher:
 
     async def _expire(self) -> int:
         await self._lists.expire_due(self._now(), self._reseal)
+        await self._overlong.expire(await self._lists.lists(), self._now(), self._reseal)
         return 0
 
     def _reseal(self, of: ListRow, entry: StoredEntry, state: State) -> Resealed:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, final
 
 from riskshare.errors import InputError
@@ -31,13 +32,25 @@ if TYPE_CHECKING:
 
 STREAM_IDLE_SECONDS: Final = 600
 """A reader that is silent this long in the middle of a stream is cut off."""
+LONG_SECONDS: Final = 600.0
+"""Bound of a statement that reads a whole list."""
 
 _EXPIRY: Final = Change(PEER, "expire", "expired")
-_COUNTED: Final[Mapping[State, str]] = {"withdrawn": "withdrawn", "disputed": "disputed", "active": "restored"}
 
 
 Refuse = Callable[[ListRow, StoredEntry, State], Refusal | None]
 """Why an entry cannot be given a state, None if it can. Called inside the transaction; must not block."""
+
+
+def _counted(changing: Sequence[StoredEntry], state: State) -> ChangeCounts:
+    """What is done to these entries; that of the withdrawn ones which are restored makes the list longer."""
+    number = len(changing)
+    if state == "withdrawn":
+        return ChangeCounts(withdrawn=number)
+    if state == "disputed":
+        return ChangeCounts(disputed=number)
+    again = sum(one.state == "withdrawn" for one in changing)
+    return ChangeCounts(relisted=again, restored=number - again)
 
 
 def _reason_of(state: State, change: Change) -> str | None:
@@ -80,6 +93,7 @@ class Lists:
 
     def __init__(self, target: Target, pool: Pool) -> None:
         self._target = target
+        self._patient = replace(target, statement_seconds=LONG_SECONDS)
         self._pool = pool
 
     async def create_list(self, name: str, category: str, keyset: str, *, granted: bool = False) -> ListRow:
@@ -141,24 +155,24 @@ class Lists:
     async def change_state(
         self, list_id: int, handles: Sequence[bytes], state: State, change: Change, reseal: Reseal
     ) -> int:
-        """Withdraw, dispute or restore entries; give the number that changed.
+        """Withdraw, dispute or restore entries whatever their terms; give the number that changed.
 
-        Entries that are in that state already stay as they are, and a withdrawn one is not disputed. What is withdrawn
-        is so for the reason of the change, a word of the segment's table.
+        Entries that are in that state already stay as they are, and a withdrawn one is not disputed.
 
         Raises:
             InputError: `unknown_list`.
-            ValueError: that reason is none.
+            ValueError: what is withdrawn has no reason of the segment's table.
 
         """
-        reason = _reason_of(state, change)
-        async with self._writing() as connection:
-            of = await locked(connection, list_id)
-            chosen = stream(connection, SQL["with_handles"], list_id, handles, state)
-            done = await change_states(connection, of, chosen, state=state, reason=reason, reseal=reseal)
-            if done:
-                await conclude(connection, of, change, ChangeCounts(**{_COUNTED[state]: done}))
-        return done
+
+        def refuse(_of: ListRow, one: StoredEntry, wanted: State) -> Refusal | None:
+            stays = one.state == wanted or (one.state == "withdrawn" and wanted == "disputed")
+            return "unchanged" if stays else None
+
+        settled = await self.settle(
+            list_id, handles, None, state, change, refuse=refuse, reseal=reseal, never_upto=None, atomic=False
+        )
+        return sum(one.code is None for one in settled)
 
     async def settle(
         self,
@@ -197,7 +211,7 @@ class Lists:
                 return settled
             await change_states(connection, of, _batches(changing), state=state, reason=reason, reseal=reseal)
             if changing:
-                await conclude(connection, of, change, ChangeCounts(**{_COUNTED[state]: len(changing)}))
+                await conclude(connection, of, change, _counted(changing, state))
         return settled
 
     async def live_handles(self, list_id: int, handles: Sequence[bytes]) -> list[bytes]:
@@ -240,17 +254,34 @@ class Lists:
         """Withdraw every entry whose validity has ended, with reason `expired`; give their number."""
         with guarded():
             due = [row["id"] for row in await self._pool.fetch(SQL["lists_with_due"], now)]
-        done = 0
-        for list_id in due:
-            async with self._writing() as connection:
-                of = await locked(connection, list_id)
-                ended = stream(connection, SQL["due"], list_id, now)
-                expired = await change_states(
-                    connection, of, ended, state="withdrawn", reason=_EXPIRY.reason, reseal=reseal
-                )
-                if expired:
-                    await conclude(connection, of, _EXPIRY, ChangeCounts(withdrawn=expired))
-            done += expired
+        return sum([await self._expire(list_id, "due", (list_id, now), reseal) for list_id in due])
+
+    async def next_overlong(self, list_id: int, longest: timedelta) -> datetime | None:
+        """When the next entry whose term is longer than that has stood so long; None if there is none.
+
+        Reads the whole list.
+        """
+        connection = await self._patient.connect()
+        try:
+            with guarded():
+                due: datetime | None = await connection.fetchval(SQL["next_overlong"], list_id, longest)
+        finally:
+            connection.terminate()
+        return due
+
+    async def expire_overlong(self, list_id: int, longest: timedelta, now: datetime, reseal: Reseal) -> int:
+        """Withdraw entries that have a longer term than that and have stood so long already; give their number."""
+        return await self._expire(list_id, "overlong", (list_id, longest, now), reseal, self._patient)
+
+    async def _expire(
+        self, list_id: int, query: str, arguments: tuple[object, ...], reseal: Reseal, target: Target | None = None
+    ) -> int:
+        async with self._writing(target) as connection:
+            of = await locked(connection, list_id)
+            ended = stream(connection, SQL[query], *arguments)
+            done = await change_states(connection, of, ended, state="withdrawn", reason=_EXPIRY.reason, reseal=reseal)
+            if done:
+                await conclude(connection, of, _EXPIRY, ChangeCounts(withdrawn=done))
         return done
 
     @asynccontextmanager
@@ -277,8 +308,8 @@ class Lists:
             connection.terminate()
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[Connection]:
-        connection = await self._target.connect()
+    async def _writing(self, target: Target | None = None) -> AsyncIterator[Connection]:
+        connection = await (target or self._target).connect()
         try:
             with guarded():
                 transaction = connection.transaction()

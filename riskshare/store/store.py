@@ -13,6 +13,7 @@ from riskshare.store.audits import Audits
 from riskshare.store.connection import Target
 from riskshare.store.failures import guarded
 from riskshare.store.grants import GrantsKept
+from riskshare.store.history import History
 from riskshare.store.idempotency import Idempotency
 from riskshare.store.ledger import Ledger
 from riskshare.store.lists import Lists
@@ -38,6 +39,9 @@ class Store:
     `lists`, `grants`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts`, `audits`, `settlements`,
     `appeals` and `never` use the pool; group commits, imports, streams, listeners and leadership have connections of
     their own, so that nothing long keeps a short statement waiting.
+    `lists`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts`, `audits`, `settlements`,
+    `appeals`, `never` and `history` use the pool; group commits, imports, streams, listeners and leadership have
+    connections of their own, so that nothing long keeps a short statement waiting.
     """
 
     def __init__(self, target: Target, pool: Pool) -> None:
@@ -55,6 +59,7 @@ class Store:
         self.settlements = Settlements(target, pool)
         self.appeals = Appeals(pool)
         self.never = NeverRules(pool)
+        self.history = History(pool)
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = 4, statement_seconds: float = 5.0) -> Store:

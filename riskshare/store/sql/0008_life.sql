@@ -21,6 +21,14 @@ create table list_changes (
 );
 create index list_changes_by_time on list_changes (list_id, at);
 
+-- What was done before is not known any more, only what stands. Sizes count from here.
+insert into list_changes (list_id, number, author, action, reason, added)
+select l.id, l.changed, 'peer', 'import', 'before changes were kept', count(e.id) filter (where e.state <> 'withdrawn')
+from lists l
+left join entries e on e.list_id = l.id
+where l.changed > 0
+group by l.id;
+
 -- What an entry was before the change `superseded_by`, sealed as it was then.
 create table entry_versions (
     list_id integer not null references lists,
@@ -58,4 +66,15 @@ create table never_rules (
     unique (type, kind, pattern),
     check ((handle is null) = (kind <> 'exact') and (sealed is null) = (kind <> 'exact')
            and (row is null) = (kind <> 'exact'))
+);
+
+-- The newest snapshot of each list and epoch that a member said it holds; `changed` as in that snapshot.
+create table list_readers (
+    reader text not null,
+    list_id integer not null references lists,
+    epoch bytea not null check (length(epoch) = 32),
+    version bigint not null,
+    changed bigint not null,
+    at timestamptz not null,
+    primary key (list_id, reader, epoch)
 );

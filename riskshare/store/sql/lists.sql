@@ -68,12 +68,6 @@ select * from entries
 where list_id = $1 and changed > $2 and (not $3 or state <> 'withdrawn')
 order by changed
 
--- name: with_handles
-select * from entries
-where list_id = $1 and handle = any($2::bytea[]) and state <> $3
-  and (state = 'active' or $3 <> 'disputed')
-order by id
-
 -- name: chosen
 select * from entries
 where list_id = $1 and (handle = any($2::bytea[]) or ($3::bytea is not null and case_handle = $3))
@@ -91,6 +85,16 @@ select * from entries where list_id = $1 and changed > $2 and state <> 'withdraw
 -- name: due
 select * from entries
 where list_id = $1 and state <> 'withdrawn' and valid_until <= $2
+order by id
+
+-- name: next_overlong
+select min(valid_from) + $2::interval from entries
+where list_id = $1 and state <> 'withdrawn' and valid_until > valid_from + $2::interval
+
+-- name: overlong
+select * from entries
+where list_id = $1 and state <> 'withdrawn' and valid_until > valid_from + $2::interval
+  and valid_from + $2::interval <= $3
 order by id
 
 -- name: lists_with_due

@@ -117,6 +117,17 @@ create table never_rules (
            and (row is null) = (kind <> 'exact'))
 );
 
+-- The newest snapshot of each list and epoch that a member said it holds; `changed` as in that snapshot.
+create table list_readers (
+    reader text not null,
+    list_id integer not null references lists,
+    epoch bytea not null check (length(epoch) = 32),
+    version bigint not null,
+    changed bigint not null,
+    at timestamptz not null,
+    primary key (list_id, reader, epoch)
+);
+
 create table canaries (
     list_id integer not null references lists,
     value text not null,

@@ -1,0 +1,38 @@
+-- What was done to lists and entries, and who has seen it.
+
+-- name: versions
+select * from entry_versions where handle = any($1::bytea[]) order by superseded_by
+
+-- name: changes_numbered
+select * from list_changes where list_id = $1 and number = any($2::bigint[])
+
+-- name: days
+-- Why entries were withdrawn is the reason of the change, but for a file that was the whole list.
+select date_trunc('day', at at time zone 'UTC')::date as day,
+       case when withdrawn = 0 then null when action in ('import', 'replace') then 'replaced' else reason end as why,
+       sum(added)::bigint as added, sum(replaced)::bigint as replaced, sum(relisted)::bigint as relisted,
+       sum(withdrawn)::bigint as withdrawn, sum(disputed)::bigint as disputed, sum(restored)::bigint as restored
+from list_changes
+where list_id = $1 and at >= $2
+group by 1, 2
+order by 1, 2
+
+-- name: size_before
+select coalesce(sum(added + relisted - withdrawn), 0)::bigint from list_changes where list_id = $1 and at < $2
+
+-- name: keep_readers
+insert into list_readers (reader, list_id, epoch, version, changed, at)
+select n.reader, s.list_id, s.epoch, s.version, s.changed, n.at
+from unnest($1::text[], $2::bytea[], $3::bytea[], $4::timestamptz[]) as n (reader, epoch, digest, at)
+join snapshots s on s.digest = n.digest and s.epoch = n.epoch
+on conflict (list_id, reader, epoch) do update
+set version = excluded.version, changed = excluded.changed, at = excluded.at
+where excluded.at >= list_readers.at
+
+-- name: readers
+-- Of epochs that are in service.
+select r.reader, e.number as epoch, r.version, r.changed, r.at
+from list_readers r
+join epochs e on e.digest = r.epoch
+where r.list_id = $1 and e.ended_at is null and e.not_after > $2
+order by r.reader, e.number
