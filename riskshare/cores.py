@@ -2,7 +2,8 @@
 
 Threads serve small batches, because libsodium's functions run without the interpreter's lock; they
 share the keys in memory. Large batches of asks go on to the processes of `crew`. Building a list does as
-much in Python as in libsodium, so it runs in processes, which get the key through a pipe.
+much in Python as in libsodium, so it runs in processes, which get the key through a pipe; so does the merging of
+large files (`apart`), which would else hold the interpreter's lock that checks wait for.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from types import ModuleType, TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, final
+from typing import Any, Final, Generic, ParamSpec, Self, TypeVar, final
 
 from riskshare.errors import RiskshareError
 
@@ -39,6 +41,9 @@ PART_UNITS = 64
 After each part the next batch has its turn, so that a small one does not wait for the
 whole of a large one.
 """
+
+BACKGROUND: Final = 10
+"""By how much work that nobody waits for is nicer (nice(2)) than what answers checks."""
 
 INLINE_UNITS = 4
 """From this many units on, threads pay: the hop costs as much as two multiplications."""
@@ -166,14 +171,20 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _start_worker(setup: Callable[..., None] | None, secrets: tuple[Any, ...]) -> None:
-    """First thing in a worker process.
+def _settle(nice: int) -> None:
+    """First thing in a process of ours.
 
     A worker waits for work on a pipe whose other end it holds itself, so it would outlive
     a parent that is killed: a thread watches the parent. The parent alone answers Ctrl-C.
     """
     threading.Thread(target=_end_with_parent, name="riskshare-parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if nice:
+        os.nice(nice)
+
+
+def _start_worker(setup: Callable[..., None] | None, secrets: tuple[Any, ...], nice: int) -> None:
+    _settle(nice)
     if setup is not None:
         setup(*secrets)
 
@@ -212,7 +223,12 @@ class Processes:
     """
 
     def __init__(
-        self, setup: Callable[..., None] | None = None, secrets: tuple[Any, ...] = (), *, count: int = CORES
+        self,
+        setup: Callable[..., None] | None = None,
+        secrets: tuple[Any, ...] = (),
+        *,
+        count: int = CORES,
+        nice: int = 0,
     ) -> None:
         """Prepare up to `count` workers.
 
@@ -221,6 +237,7 @@ class Processes:
             secrets: such as an exported key; they travel through a pipe, never by
                 command line or environment.
             count: most workers.
+            nice: by how much they are nicer than this process.
 
         """
         self._count = count
@@ -228,7 +245,7 @@ class Processes:
             count,
             mp_context=Spawn(),
             initializer=_start_worker,
-            initargs=(setup, secrets),
+            initargs=(setup, secrets, nice),
         )
 
     def start(self) -> None:
@@ -261,10 +278,7 @@ class Processes:
                 for chunk in itertools.islice(source, 1):
                     pending.append(self._pool.submit(function, chunk))
         except BrokenProcessPool as error:
-            raise RiskshareError(
-                "A worker process ended before its work. Look whether memory ran out, then try again.",
-                code="worker_lost",
-            ) from error
+            raise _worker_lost() from error
         finally:
             for future in pending:
                 future.cancel()
@@ -280,3 +294,79 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+async def apart(function: Callable[[T], R], argument: T, *, nice: int = BACKGROUND) -> R:
+    """Call one function in a process of its own, which ends with the call, with its caller's cancellation and with us.
+
+    Args:
+        function: at the top level of a module that is not the main one.
+        argument: goes through a pipe.
+        nice: by how much the process is nicer than this one.
+
+    Raises:
+        RiskshareError: the process ended before its work (code `worker_lost`).
+        Exception: what `function` raises.
+
+    """
+    hand = await asyncio.to_thread(_Apart, function, argument, nice)
+    waiting = asyncio.ensure_future(asyncio.to_thread(hand.result))
+    try:
+        return await asyncio.shield(waiting)
+    finally:
+        hand.kill()
+        await asyncio.wait([waiting])
+        hand.close()
+
+
+@final
+class _Apart(Generic[T, R]):
+    """A process that does one thing, and our end of the way to it."""
+
+    def __init__(self, function: Callable[[T], R], argument: T, nice: int) -> None:
+        self._connection, there = multiprocessing.Pipe()
+        self._process = Spawn().Process(target=_do_apart, args=(there, nice), name="riskshare-apart", daemon=True)
+        self._work = function, argument
+        try:
+            self._process.start()
+        finally:
+            there.close()  # else its end would never be seen
+
+    def result(self) -> R:
+        """Wait for it, in a thread."""
+        try:
+            self._connection.send(self._work)
+            result, error = self._connection.recv()
+        except (EOFError, OSError) as lost:
+            raise _worker_lost() from lost
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]  # what the function gave
+
+    def kill(self) -> None:
+        """End it, whatever it is at."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Release what it held, once it is killed."""
+        self._process.join()
+        self._process.close()
+        self._connection.close()
+
+
+def _do_apart(connection: Connection, nice: int) -> None:
+    """The life of such a process: one piece of work in, its result or its error out."""
+    _settle(nice)
+    function, argument = connection.recv()
+    outcome: tuple[Any, Exception | None]
+    try:
+        outcome = function(argument), None
+    except Exception as error:  # noqa: BLE001 - it belongs to the caller
+        outcome = None, error
+    connection.send(outcome)
+
+
+def _worker_lost() -> RiskshareError:
+    return RiskshareError(
+        "A worker process ended before its work. Look whether memory ran out, then try again.", code="worker_lost"
+    )

@@ -97,7 +97,10 @@ ACTING = {
     "sharing.copies": "a part of the mirror: fetches, maps and deletes files",
     "sharing.build": "runs in worker processes and draws the nonces of records there",
     "sharing.builders": "starts those processes, and feeds them from a thread",
-    "sharing.runs": "sorts what they give, in scratch files where it is long",
+    "sharing.runs": "sorts what they give, in files where it is long",
+    "sharing.writing": "writes segment files, in a process of its own where they are long",
+    "sharing.beside": "a part of publishing: the tasks that go on beside its passes",
+    "sharing.rotating": "a part of publishing: begins and ends epochs in the store",
     "audit.visit": "a part of opening checks: asks members by signed requests, page by page",
     "audit.sources": "a part of opening checks: fetches snapshots and segments, and maps and verifies them in a thread",
     "sharing.composing": "a part of publishing: writes segment files in threads",
@@ -119,6 +122,7 @@ NO_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "
 
 # Supervisors: whatever goes wrong in the work that they watch over, they must live and pass it on.
 SUPERVISORS = {
+    "cores:_do_apart": "an error of the work belongs to the caller in the other process",
     "cores:_Batch.step": "an error of the work belongs to the caller who awaits it",
     "crew:_work": "the peer computes such a part again, and meets the error itself",
     "store.group_commit:GroupCommit._flush": "no caller is left waiting for a commit that will not come",

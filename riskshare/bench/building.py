@@ -24,6 +24,7 @@ from riskshare.sharing.builders import ProcessBuilders
 from riskshare.sharing.composing import Build, Composer, Job
 from riskshare.sharing.entry import NONCE_BYTES, DataKey
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, StoredEntry
+from riskshare.store.buildings import Buildings
 from riskshare.store.files import SegmentFiles
 
 ENTRIES: Final = 100_000
@@ -65,9 +66,15 @@ class Stored:
     upto: int = 1
 
     @asynccontextmanager
-    async def changes(self, list_id: int, after: int, *, live_only: bool = False) -> AsyncIterator[Stored]:
+    async def listed(self, list_id: int, after: bytes) -> AsyncIterator[Stored]:
         """All of them."""
-        del list_id, after, live_only
+        del list_id, after
+        yield self
+
+    @asynccontextmanager
+    async def changes(self, list_id: int, after: int) -> AsyncIterator[Stored]:
+        """All of them."""
+        del list_id, after
         yield self
 
     async def __aiter__(self) -> AsyncIterator[list[StoredEntry]]:
@@ -90,31 +97,38 @@ def stored_entries(data_key: DataKey, identifiers: Sequence[Identifier]) -> Stor
     return Stored(entries)
 
 
-async def composed(data_key: DataKey, files: SegmentFiles, key: SecretKey, stored: Stored, build: Build) -> SegmentRow:
-    """A base of these entries, durable in `files`, by what a peer publishes with."""
+async def composed(data_key: DataKey, folder: Path, key: SecretKey, stored: Stored, build: Build) -> SegmentRow:
+    """A base of these entries, durable in `folder`, by what a peer publishes with."""
     moment = now()
     row = ListRow(1, "listed", "telecom_fraud", "default", moment, 1)
     epoch = EpochRow(EPOCH, "default", 1, b"", bytes(64), bytes(16), b"", moment, moment + timedelta(days=30))
     composer = Composer(
         entries=stored,
-        files=files,
+        files=SegmentFiles(folder),
+        buildings=Buildings(folder / "building"),
         builders=ProcessBuilders(data_key),
+        data_key=data_key,
         filter_rate=2.0**-20,
         now=now,
         random=secrets.token_bytes,
     )
-    return await composer.base(Job(row, LIST, epoch, key, None, ()), build)
+    job = Job(row, LIST, epoch, key, None, ())
+    held = composer.hold(job)
+    assert held is not None, "nobody else is at it"
+    try:
+        return await composer.base(job, build, held)
+    finally:
+        held.drop()
 
 
 async def _build(data_key: DataKey, stored: Stored) -> float:
     """Seconds to build a base; the processes are started before, as one start serves all lists of a keyset."""
     key = SecretKey.from_random(secrets.token_bytes(64))
     with tempfile.TemporaryDirectory() as folder:
-        files = SegmentFiles(Path(folder))
         async with ProcessBuilders(data_key)(key) as build:
-            await composed(data_key, files, key, Stored(stored.entries[:WARM]), build)
+            await composed(data_key, Path(folder), key, Stored(stored.entries[:WARM]), build)
             began = time.perf_counter()
-            await composed(data_key, files, key, stored, build)
+            await composed(data_key, Path(folder), key, stored, build)
             return time.perf_counter() - began
 
 

@@ -78,9 +78,9 @@ async def _ours(data_key: DataKey, stored: Stored, asked: Sequence[str]) -> tupl
         with tempfile.TemporaryDirectory() as folder:
             files = SegmentFiles(Path(folder))
             async with ProcessBuilders(data_key)(key) as build:
-                await composed(data_key, files, key, Stored(stored.entries[:WARM]), build)
+                await composed(data_key, Path(folder), key, Stored(stored.entries[:WARM]), build)
                 began = time.perf_counter()
-                row = await composed(data_key, files, key, stored, build)
+                row = await composed(data_key, Path(folder), key, stored, build)
                 built = time.perf_counter() - began
             segment = open_segment(files.map(row.ref), row.ref, LIST, EPOCH)
             assert isinstance(segment, BaseSegment)

@@ -26,7 +26,7 @@ async def _end(config_file: Path, keyset: str, reason: str, screen: Screen) -> N
         network, identity = own.member.registry.network, own.member.keys.identity
         ended = []
         for row in await own.store.publications.epochs(keyset):
-            if row.ended_at is None and at < row.not_after:
+            if at < row.until:
                 salt = secrets.token_bytes(SALT_BYTES)
                 over = end_epoch(network, row, identity, at=at, reason=reason, salt=salt)
                 if await own.store.publications.end_epoch(over):

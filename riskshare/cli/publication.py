@@ -65,7 +65,7 @@ async def newest(store: Store, of: ListRow, at: datetime) -> list[Published]:
     """The newest snapshot of a list under each epoch that is in service."""
     found = []
     for epoch in await store.publications.epochs(of.keyset):
-        if epoch.ended_at is None and at < epoch.not_after:
+        if at < epoch.until:
             snapshot = await store.publications.latest_snapshot(of.id, epoch.digest)
             if snapshot is not None:
                 found.append(Published(epoch, snapshot))

@@ -27,6 +27,7 @@ from riskshare.store.store import Store
 
 SEGMENTS: Final = "segments"
 MIRROR: Final = "mirror"
+BUILDING: Final = "building"
 REVIVE_SECONDS: Final = 2.0
 
 
@@ -48,6 +49,11 @@ class Member:
     def segments(self) -> Path:
         """Where its own segment files lie."""
         return self.config.paths.data_dir / SEGMENTS
+
+    @property
+    def building(self) -> Path:
+        """Where lies what is computed of lists that are not published yet."""
+        return self.config.paths.data_dir / BUILDING
 
     @property
     def mirror(self) -> Path:

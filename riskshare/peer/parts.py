@@ -14,7 +14,7 @@ from typing import final
 from riskshare.api_models import ListModel, RefusedModel
 from riskshare.client import PeerClient
 from riskshare.config import Config
-from riskshare.cores import CORES, Threads
+from riskshare.cores import BACKGROUND, CORES, Threads
 from riskshare.crew import Crew
 from riskshare.ledger.receipt import KeptReceipt, UnansweredAsk
 from riskshare.membership import oprf
@@ -40,6 +40,7 @@ from riskshare.sharing.publish import Publisher, Terms
 from riskshare.sharing.published import Published
 from riskshare.sharing.subscribe import Subscriber
 from riskshare.sharing.trusted import TrustedSnapshots
+from riskshare.store.buildings import Buildings
 from riskshare.store.exchange import OwnerCommits, QuerierCommits
 from riskshare.store.files import SegmentFiles
 from riskshare.store.store import Store
@@ -139,7 +140,8 @@ def owner_half(shared: Shared) -> OwnerHalf:
         lists=store.lists,
         shelf=store.publications,
         files=files,
-        builders=ProcessBuilders(member.data_key),
+        buildings=Buildings(member.building),
+        builders=ProcessBuilders(member.data_key, nice=BACKGROUND),
         terms=terms_of(shared.config),
         now=now,
         random=secrets.token_bytes,

@@ -286,6 +286,7 @@ class Peer:
         def heard(channel: str, payload: str) -> None:
             if channel in {notify.LISTS, notify.EPOCHS, notify.RECONNECTED}:
                 publish.wake()
+                self.owner.publisher.stir()
             if channel != notify.LISTS or not published.knows(payload):
                 load.wake()
             if channel == notify.REGISTRY:
@@ -364,7 +365,7 @@ class Peer:
         """Take the sums of quotas from the receipts kept, those of other processes included."""
         records = self.shared.store.records
         today = now().date()
-        epochs = [row.digest for row in await self.shared.store.publications.epochs() if row.ended_at is None]
+        epochs = [row.digest for row in await self.shared.store.publications.epochs() if now() < row.until]
         self.owner.quotas.load(today, await records.usage(today), await records.epoch_usage(epochs))
 
     async def _follow_usage(self) -> None:

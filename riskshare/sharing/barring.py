@@ -50,8 +50,8 @@ class Lists(Protocol):
     async def live_handles(self, list_id: int, handles: Sequence[bytes]) -> Sequence[bytes]:
         """Those handles whose entries are on the list, not withdrawn."""
 
-    def changes(self, list_id: int, after: int, *, live_only: bool = False) -> AbstractAsyncContextManager[Changes]:
-        """Entries changed after that number."""
+    def listed(self, list_id: int, after: bytes) -> AbstractAsyncContextManager[Changes]:
+        """Entries that are not withdrawn and have a handle above `after`."""
 
     async def withdraw_matching(
         self,
@@ -122,7 +122,7 @@ class Barring:
         patterns = NeverList(rule for rule in rules if rule.kind != "exact")
         if len(exact) < len(rules):
             opened = 0
-            async with self._lists.changes(of.id, 0, live_only=True) as changes:
+            async with self._lists.listed(of.id, b"") as changes:
                 upto = changes.upto
                 async for batch in changes:
                     found.update(await asyncio.to_thread(self._matching, of, batch, patterns))

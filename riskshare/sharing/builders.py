@@ -7,8 +7,9 @@ chunk by chunk to a process for each core; at most two chunks a process are unde
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final, cast, final
 
 from riskshare.cores import CORES, Processes
@@ -24,17 +25,20 @@ _Chunk = tuple[str, Sequence[StoredRow]]
 
 @final
 class ProcessBuilders:
-    """`publish.Builders`: builds on `cores` processes, or in a thread what has fewer than `small` rows."""
+    """`composing.Builders`: builds on `cores` processes, or in a thread what has fewer than `small` rows.
 
-    def __init__(self, data_key: DataKey, *, small: int = SMALL_ROWS, cores: int = CORES) -> None:
+    The processes are by `nice` nicer than this one.
+    """
+
+    def __init__(self, data_key: DataKey, *, small: int = SMALL_ROWS, cores: int = CORES, nice: int = 0) -> None:
         self._data_key = data_key
         self._small = small
-        self._cores = cores
+        self._start = partial(Processes, start_worker, count=cores, nice=nice)
 
     @asynccontextmanager
     async def __call__(self, key: SecretKey) -> AsyncIterator[Building]:
         """Build under one epoch's key; the processes end with the context."""
-        building = Building(self._data_key, key, self._small, self._cores)
+        building = Building(self._data_key, key, self._small, self._start)
         try:
             yield building
         finally:
@@ -45,11 +49,13 @@ class ProcessBuilders:
 class Building:
     """`publish.Build`: call it once for each list."""
 
-    def __init__(self, data_key: DataKey, key: SecretKey, small: int, cores: int) -> None:
+    def __init__(
+        self, data_key: DataKey, key: SecretKey, small: int, start: Callable[[tuple[bytes, bytes]], Processes]
+    ) -> None:
         self._data_key = data_key
         self._key = key
         self._small = small
-        self._cores = cores
+        self._start = start
         self._processes: Processes | None = None
 
     async def __call__(
@@ -72,7 +78,7 @@ class Building:
                 yield await asyncio.to_thread(build_chunk, list_name, self._data_key, self._key, chunk)
             return
         if self._processes is None:
-            self._processes = Processes(start_worker, (self._data_key.export(), self._key.export()), count=self._cores)
+            self._processes = self._start((self._data_key.export(), self._key.export()))
         jobs = _jobs(list_name, first, chunks, asyncio.get_running_loop())
         results = cast("Generator[list[SealedRow]]", self._processes.map(build_in_worker, jobs))
         step: asyncio.Future[list[SealedRow] | None] | None = None

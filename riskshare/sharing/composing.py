@@ -2,41 +2,49 @@
 
 A *base* is made of all entries that are listed, a *delta* of those that changed since the last snapshot; a base that
 *merges* others needs no group operation. Each is on disk, durable and under its digest, when its row is returned.
+
+A long list is computed in parts, which are kept as runs (`marks`, `runs`): after a crash another process goes on with
+the next part. What is long is written in a process of its own, so that the event loop is not held up.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, Literal, Protocol
 
+from riskshare.cores import apart
 from riskshare.errors import SegmentError
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
 from riskshare.sharing.build import PlainRow, SealedRow, StoredRow, build_rows, stored_row
+from riskshare.sharing.entry import DataKey
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, SnapshotRow, StoredEntry
-from riskshare.sharing.runs import RUN_ROWS, Runs
-from riskshare.sharing.segment_build import write_base, write_delta
-from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment, open_whole
+from riskshare.sharing.marks import Marks, Run
+from riskshare.sharing.runs import GONE, RUN_ROWS, Rows, write_run
+from riskshare.sharing.segment_build import write_delta
 from riskshare.sharing.segment_ref import SegmentRef
-from riskshare.sharing.view import ListView, merge
+from riskshare.sharing.view import ListView
+from riskshare.sharing.writing import Files, RunFiles, Wanted, write_merged, write_runs
 
 CANARY_TERM: Final = timedelta(days=3650)
 
 MOST_CHANGES: Final = 2**19
 """Most entries that a delta is made of, all in memory; a larger change is a new base."""
 
+FEW_ROWS: Final = 2**18
+"""So many rows are written here, in a thread, without a run: a process would take longer to start and to read them."""
 
-Read = Callable[[memoryview, SegmentRef, str, bytes], BaseSegment | DeltaSegment]
-"""Opens a segment: `open_segment`, or `open_whole`."""
+SMALL_FILES: Final = 2**22
+"""Segments of fewer bytes are merged here, in a thread."""
 
 
 class Changes(Protocol):
-    """A consistent view of changed entries: iterate once, in batches. `upto` is the last change that it shows."""
+    """A consistent view of entries: iterate once, in batches. `upto` is the last change that it shows."""
 
     upto: int
 
@@ -47,27 +55,11 @@ class Changes(Protocol):
 class Entries(Protocol):
     """The store of entries."""
 
-    def changes(self, list_id: int, after: int, *, live_only: bool = False) -> AbstractAsyncContextManager[Changes]:
-        """Entries changed after that number; `live_only` leaves out withdrawn ones."""
+    def changes(self, list_id: int, after: int) -> AbstractAsyncContextManager[Changes]:
+        """Entries changed after that number, withdrawn ones too."""
 
-
-class Files(Protocol):
-    """The segment files."""
-
-    def write(self, fill: Callable[[BinaryIO], SegmentRef]) -> SegmentRef:
-        """Write a file whole and durably. Raises DiskError."""
-
-    def map(self, ref: SegmentRef) -> memoryview:
-        """Map a file. Raises SegmentError."""
-
-    def has(self, ref: SegmentRef) -> bool:
-        """Whether a file is here in its full length."""
-
-    def scratch(self) -> BinaryIO:
-        """Open a file that vanishes when it is closed. Raises DiskError."""
-
-    def delete(self, digest: bytes) -> None:
-        """Remove a file. Raises DiskError."""
+    def listed(self, list_id: int, after: bytes) -> AbstractAsyncContextManager[Changes]:
+        """Entries that are not withdrawn and have a handle above `after`, in the order of their handles."""
 
 
 class Build(Protocol):
@@ -84,6 +76,46 @@ class Builders(Protocol):
 
     def __call__(self, key: SecretKey) -> AbstractAsyncContextManager[Build]:
         """Start them, for as long as the context lasts."""
+
+
+class Held(Protocol):
+    """A building on the disk, which this process alone is at."""
+
+    @property
+    def runs(self) -> RunFiles:
+        """Its runs."""
+
+    def marks(self) -> Marks | None:
+        """How far it has come; None if it begins."""
+
+    def keep(self, marks: Marks) -> None:
+        """Replace the marks, durably. Raises DiskError."""
+
+    def write(self, number: int, fill: Callable[[BinaryIO], tuple[int, bytes]]) -> Run:
+        """Write a run, durably. Raises DiskError."""
+
+    def clear(self) -> None:
+        """Begin anew."""
+
+    def drop(self) -> None:
+        """Remove it."""
+
+    def close(self) -> None:
+        """Let another process go on."""
+
+
+class Buildings(Protocol):
+    """All buildings."""
+
+    def hold(self, epoch: bytes, list_name: str) -> Held | None:
+        """Take the building of a list (local name) under an epoch; None: another process is at it."""
+
+
+class Watch(Protocol):
+    """Is told how a building goes on."""
+
+    def computed(self, list_name: str, epoch: int, rows: int, share: float) -> None:
+        """So many rows of a list (full name), that part of it, are computed under its epoch of that number."""
 
 
 @dataclass(slots=True)
@@ -114,41 +146,121 @@ class Composer:
         *,
         entries: Entries,
         files: Files,
+        buildings: Buildings,
         builders: Builders,
+        data_key: DataKey,
         filter_rate: float,
         now: Callable[[], datetime],
         random: Callable[[int], bytes],
+        watch: Watch | None = None,
         most_changes: int = MOST_CHANGES,
         run_rows: int = RUN_ROWS,
     ) -> None:
         self._entries = entries
         self._files = files
+        self._buildings = buildings
         self._builders = builders
+        self._data_key = data_key
         self._rate = filter_rate
         self._now = now
         self._random = random
+        self._watch = watch
         self._most_changes = most_changes
         self._run_rows = run_rows
 
-    async def base(self, job: Job, build: Build) -> SegmentRow:
-        """A base of all entries that are listed now, and the canaries. Sets `job.upto`."""
-        runs = Runs(self._files.scratch, self._run_rows)
-        try:
-            runs.add(build_rows(job.name, job.key, self._canary_rows(job)))
-            async with aclosing(self._listed(job)) as chunks, aclosing(build(job.name, chunks)) as built:
-                async for rows in built:
-                    runs.add(rows)
-                    if runs.full:
-                        await asyncio.to_thread(runs.spill)
-            return await asyncio.to_thread(lambda: self._write_base(job, runs.sorted()))
-        finally:
-            runs.close()
+    # -- bases -----------------------------------------------------------------------
 
-    async def _listed(self, job: Job) -> AsyncGenerator[Sequence[StoredRow], None]:
-        async with self._entries.changes(job.row.id, -1, live_only=True) as changes:
-            job.upto = changes.upto
-            async for batch in changes:
-                yield [stored_row(entry) for entry in batch]
+    def hold(self, job: Job) -> Held | None:
+        """Take the building of a list; None: another process is at it. Raises DiskError."""
+        return self._buildings.hold(job.epoch.digest, job.row.name)
+
+    async def base(self, job: Job, build: Build, held: Held) -> SegmentRow:
+        """A base of all entries that are listed, and the canaries; sets `job.upto`.
+
+        Entries that changed after that number may be in it as they were: a delta of the changes since belongs to it.
+
+        Raises:
+            SegmentError: what is kept of the building is not as it was written; it begins anew the next time.
+
+        """
+        marks, rows = await self.compute(job, build, held)
+        job.upto = marks.upto
+        if marks.runs and len(rows):
+            marks = await asyncio.to_thread(self._spilled, held, marks, rows, b"")
+            rows = Rows()
+        rows.add(build_rows(job.name, job.key, self._canary_rows(job)))
+        wanted = self._wanted(job)
+        try:
+            if marks.runs:
+                ref = await apart(write_runs, (wanted, held.runs, marks.runs, list(rows.sorted())))
+            else:
+                ref = await asyncio.to_thread(lambda: write_runs((wanted, held.runs, (), rows.sorted())))
+        except SegmentError:
+            await asyncio.to_thread(held.clear)
+            raise
+        return self._row(job, ref, "base")
+
+    async def compute(self, job: Job, build: Build, held: Held, *, few: int = FEW_ROWS) -> tuple[Marks, Rows]:
+        """Compute what of a list is not computed yet; up to `few` rows stay in memory if they are all that there is."""
+        made = self._data_key.handle(b"building", job.name)
+        marks = await asyncio.to_thread(held.marks)
+        if marks is None or marks.data_key != made:  # under another data key, handles are in another order
+            await asyncio.to_thread(held.clear)
+            marks = Marks(made, -1)
+        rows = Rows()
+        if marks.complete:
+            return marks, rows
+        ends: deque[bytes] = deque()
+        async with self._entries.listed(job.row.id, marks.position) as entries:
+            marks = replace(marks, upto=entries.upto if marks.upto < 0 else marks.upto)
+            async with aclosing(_listed(entries, ends)) as chunks, aclosing(build(job.name, chunks)) as built:
+                async for some in built:
+                    rows.add(some)
+                    end = ends.popleft()
+                    if len(rows) >= self._run_rows:
+                        marks = await asyncio.to_thread(self._spilled, held, marks, rows, end)
+                        rows = Rows()
+                    self._tell(job, marks.rows + len(rows), replace(marks, position=end).share)
+        if marks.runs or len(rows) > few:
+            marks = await asyncio.to_thread(self._spilled, held, replace(marks, complete=True), rows, b"")
+            rows = Rows()
+        self._tell(job, marks.rows + len(rows), 1.0)
+        return marks, rows
+
+    def _spilled(self, held: Held, marks: Marks, rows: Rows, position: bytes) -> Marks:
+        """Write rows away as a run; give the marks that name it, which are kept. Blocking."""
+        run = held.write(len(marks.runs), lambda out: write_run(out, rows.sorted()))
+        position = position or marks.position
+        marks = replace(marks, runs=(*marks.runs, run), rows=marks.rows + run.rows, position=position)
+        held.keep(marks)
+        return marks
+
+    async def catch_up(self, job: Job, held: Held) -> None:
+        """Compute what changed since the building's view, as a further run: too much for a delta."""
+        marks = await asyncio.to_thread(held.marks)
+        if marks is None:
+            await asyncio.to_thread(held.clear)
+            return
+        rows = Rows()
+        reasons: deque[str | None] = deque()
+        async with (
+            self._entries.changes(job.row.id, marks.upto) as changes,
+            aclosing(_changed(changes, reasons)) as chunks,
+            self._builders(job.key) as build,
+            aclosing(build(job.name, chunks)) as built,
+        ):
+            async for some in built:
+                reason = reasons.popleft()
+                rows.add(some if reason is None else [(label, GONE) for label, _ in some])
+                if len(rows) >= self._run_rows:
+                    marks = await asyncio.to_thread(self._spilled, held, marks, rows, b"")
+                    rows = Rows()
+            upto = changes.upto
+        await asyncio.to_thread(self._spilled, held, replace(marks, upto=upto), rows, b"")
+
+    def _tell(self, job: Job, rows: int, share: float) -> None:
+        if self._watch is not None:
+            self._watch.computed(job.name, job.epoch.number, rows, share)
 
     def _canary_rows(self, job: Job) -> list[PlainRow]:
         now = self._now()
@@ -162,12 +274,21 @@ class Composer:
         ).to_bytes()
         return [(canary.encode(), record) for canary in job.canaries]
 
-    def _write_base(self, job: Job, rows: Iterable[SealedRow]) -> SegmentRow:
+    def _wanted(self, job: Job) -> Wanted:
         seed = int.from_bytes(self._random(4), "big")
-        ref = self._files.write(
-            lambda out: write_base(out, job.name, job.epoch.digest, rows, seed=seed, rate=self._rate)
-        )
-        return SegmentRow(ref, job.row.id, job.epoch.digest, "base", self._now())
+        return Wanted(self._files, job.name, job.epoch.digest, seed, self._rate)
+
+    def _row(self, job: Job, ref: SegmentRef, kind: Literal["base", "delta"]) -> SegmentRow:
+        return SegmentRow(ref, job.row.id, job.epoch.digest, kind, self._now())
+
+    async def merged(self, job: Job, segments: Sequence[SegmentRow]) -> SegmentRow:
+        """One base out of a base and its deltas, every byte of which is verified. Raises SegmentError."""
+        work = (self._wanted(job), [row.ref for row in segments])
+        if sum(row.ref.file_length for row in segments) < SMALL_FILES:
+            return self._row(job, await asyncio.to_thread(write_merged, work), "base")
+        return self._row(job, await apart(write_merged, work), "base")
+
+    # -- deltas ----------------------------------------------------------------------
 
     async def delta(self, job: Job, view: ListView) -> SegmentRow | None:
         """A delta of what changed after `job.upto`; None if it changes nothing for a reader. Sets `job.upto`.
@@ -180,7 +301,8 @@ class Composer:
         withdrawn: dict[bytes, str] = {}
         reasons: deque[str | None] = deque()
         async with (
-            aclosing(self._changed(job, reasons)) as chunks,
+            self._entries.changes(job.row.id, job.upto) as changes,
+            aclosing(_changed(changes, reasons)) as chunks,
             self._builders(job.key) as build,
             aclosing(build(job.name, chunks)) as built,
         ):
@@ -192,42 +314,35 @@ class Composer:
                     withdrawn.update((label, reason) for label, _ in rows if view.find(label) is not None)
                 if len(added) + len(withdrawn) > self._most_changes:
                     raise TooManyChanges
+            job.upto = changes.upto
         if not added and not withdrawn:
             return None
         return await asyncio.to_thread(self._write_delta, job, added, withdrawn)
 
-    async def _changed(self, job: Job, reasons: deque[str | None]) -> AsyncGenerator[Sequence[StoredRow], None]:
-        """Chunks of one kind each; `reasons` gets the reason of the withdrawn ones, None for the others."""
-        async with self._entries.changes(job.row.id, job.upto) as changes:
-            job.upto = changes.upto
-            async for batch in changes:
-                kinds: dict[str | None, list[StoredRow]] = {}
-                for entry in batch:
-                    reason = (entry.reason or "withdrawn") if entry.state == "withdrawn" else None
-                    kinds.setdefault(reason, []).append(stored_row(entry))
-                for reason, rows in kinds.items():
-                    reasons.append(reason)
-                    yield rows
-
     def _write_delta(self, job: Job, added: Mapping[bytes, bytes], withdrawn: Mapping[bytes, str]) -> SegmentRow:
         ref = self._files.write(lambda out: write_delta(out, job.name, job.epoch.digest, added, withdrawn))
-        return SegmentRow(ref, job.row.id, job.epoch.digest, "delta", self._now())
-
-    async def merged(self, job: Job, segments: Sequence[SegmentRow]) -> SegmentRow:
-        """One base out of a base and its deltas, every byte of which is verified. Raises SegmentError."""
-        return await asyncio.to_thread(lambda: self._write_base(job, merge(self._open(job, segments, open_whole))))
+        return self._row(job, ref, "delta")
 
     async def view(self, job: Job, segments: Sequence[SegmentRow]) -> ListView:
         """What segments hold. Raises SegmentError: a file is not here, or not what was written."""
-        return await asyncio.to_thread(self._open, job, segments)
+        wanted = Wanted(self._files, job.name, job.epoch.digest, 0, self._rate)
+        return await asyncio.to_thread(wanted.view, [row.ref for row in segments])
 
-    def _open(self, job: Job, segments: Sequence[SegmentRow], read: Read = open_segment) -> ListView:
-        opened = [read(self._files.map(row.ref), row.ref, job.name, job.epoch.digest) for row in segments]
-        bases = [segment for segment in opened if isinstance(segment, BaseSegment)]
-        if len(bases) != 1:
-            raise SegmentError("A list of ours has no base, or two.", code="segment_mixed")
-        return ListView(bases[0], [segment for segment in opened if isinstance(segment, DeltaSegment)])
 
-    def drop(self, segment: SegmentRow) -> None:
-        """Remove the file of a segment that no snapshot names."""
-        self._files.delete(segment.ref.file_digest)
+async def _listed(entries: Changes, ends: deque[bytes]) -> AsyncGenerator[Sequence[StoredRow], None]:
+    """Chunks of entries; `ends` gets the last handle of each."""
+    async for batch in entries:
+        ends.append(batch[-1].handle)
+        yield [stored_row(entry) for entry in batch]
+
+
+async def _changed(changes: Changes, reasons: deque[str | None]) -> AsyncGenerator[Sequence[StoredRow], None]:
+    """Chunks of one kind each; `reasons` gets the reason of the withdrawn ones, None for the others."""
+    async for batch in changes:
+        kinds: dict[str | None, list[StoredRow]] = {}
+        for entry in batch:
+            reason = (entry.reason or "withdrawn") if entry.state == "withdrawn" else None
+            kinds.setdefault(reason, []).append(stored_row(entry))
+        for reason, rows in kinds.items():
+            reasons.append(reason)
+            yield rows

@@ -221,7 +221,8 @@ class ListCounts:
 class EpochRow:
     """An epoch of one of this member's keysets. `secret_sealed` is its OPRF key under the member's data key.
 
-    The fields `end_...` are those of the emergency statement, of an epoch that was ended by one.
+    The fields `end_...` are those of the statement that ended it before its term: in an emergency at once, or, the next
+    epoch being published, at the end of the change-over; `ended_at` may therefore lie ahead.
     """
 
     digest: bytes
@@ -237,6 +238,15 @@ class EpochRow:
     end_statement: bytes | None = field(default=None, repr=False)
     end_signature: bytes | None = field(default=None, repr=False)
     end_salt: bytes | None = field(default=None, repr=False)
+
+    @property
+    def until(self) -> datetime:
+        """The first moment at which its key is not used any more: the end of its term, or an earlier one."""
+        return self.not_after if self.ended_at is None else min(self.ended_at, self.not_after)
+
+    def in_service(self, at: datetime) -> bool:
+        """Whether its key is used at that time."""
+        return self.not_before <= at < self.until
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 One pass (`Publisher.refresh`) brings every list to date under every epoch in service:
 
-1. an epoch for each keyset, the next one before the present one ends;
-2. entries whose term is over are withdrawn, and those that stand longer than the network allows by now;
-3. for each list and epoch that has a snapshot: a *delta* of what changed since; or, the change being large, a
-   merged base; or the same segments again when the statement grows old. When deltas have piled up, a merged base
-   follows at once;
-4. for the others a *base* of all entries. While one is built, which may take minutes, step 3 goes on for all the rest.
+1. entries whose term is over are withdrawn, and those that stand longer than the network allows by now;
+2. an epoch for each keyset, the next one before the present one ends (`rotating`);
+3. for each list and epoch that has a snapshot: a *delta* of what changed since; or the same segments again when the
+   statement grows old. When deltas have piled up, they are merged with their base into a new one;
+4. for the others a *base* of all entries, and with it a delta of what changed while it was computed.
+
+What takes long goes on beside the passes (`beside`): while a base is merged, further deltas are published behind the
+old segments, and stand behind the new base when it comes; while one is computed, which may take hours, all else goes
+on.
 
 Segments that were lost from the disk, or are damaged, are replaced by a new base: each pass looks whether the files
 of every newest snapshot are there. (A file whose bytes have changed is removed by `published`, which reads them all.)
@@ -23,25 +26,29 @@ Trouble with one list does not keep the others from being published.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Protocol
 
 from riskshare.encoding import parse_canonical_json
-from riskshare.errors import RiskshareError, SegmentError, StoreError
+from riskshare.errors import SegmentError
 from riskshare.membership.identifier import NORMALISATION
-from riskshare.membership.oprf import SecretKey
-from riskshare.sharing.composing import Build, Builders, Composer, Entries, Files, Job, TooManyChanges
+from riskshare.sharing import composing
+from riskshare.sharing.beside import Beside
+from riskshare.sharing.composing import Builders, Composer, Entries, Held, Job, TooManyChanges, Watch
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
-from riskshare.sharing.epoch import EpochStatement
 from riskshare.sharing.kept import EpochRow, ListRow, Resealed, SegmentRow, SnapshotRow, State, StoredEntry
 from riskshare.sharing.overlong import Lists as OverlongLists
 from riskshare.sharing.overlong import Overlong
+from riskshare.sharing.rotating import Epochs, EpochShelf
 from riskshare.sharing.rows import MAX_DAYS
 from riskshare.sharing.snapshot import MAX_BYTES, SnapshotStatement
 from riskshare.sharing.view import summary
+from riskshare.sharing.writing import Files
 from riskshare.signature import SigningKey
 from riskshare.statement import SALT_BYTES, sign
 
@@ -49,7 +56,10 @@ CANARIES: Final = 3
 """Canaries in every list."""
 
 WATCH_SECONDS: Final = 1.0
-"""How often other lists are looked at while a base is built."""
+"""How often lists are looked at while something goes on beside, if nobody says that they have changed."""
+
+BASES: Final = 2
+"""How many bases are computed at once: a short one need not wait for a long one. Each works on all cores."""
 
 SMALLEST_BASE: Final = 2**20
 """A base counts as at least so many bytes when deltas are held against it: short lists are not merged all the time."""
@@ -65,23 +75,14 @@ class Lists(Entries, OverlongLists, Protocol):
         """Withdraw the entries whose term is over, with the reason `expired`; return how many."""
 
 
-class Shelf(Protocol):
+class Shelf(EpochShelf, Protocol):
     """The store of what is published."""
-
-    async def epochs(self, keyset: str | None = None) -> Sequence[EpochRow]:
-        """All epochs whose keys are kept."""
-
-    async def add_epoch(self, epoch: EpochRow) -> bool:
-        """Store a new epoch; False if another process was first with that number."""
 
     async def canaries(self, list_id: int) -> Sequence[str]:
         """The canaries of a list."""
 
     async def add_canaries(self, list_id: int, values: Sequence[str]) -> None:
         """Give a list its canaries."""
-
-    async def latest_snapshot(self, list_id: int, epoch: bytes) -> SnapshotRow | None:
-        """The newest snapshot of a list under an epoch."""
 
     async def segments(self, file_digests: Sequence[bytes]) -> Sequence[SegmentRow]:
         """The rows of these segments, in this order; unknown ones are left out."""
@@ -90,6 +91,13 @@ class Shelf(Protocol):
         self, snapshot: SnapshotRow, segments: Sequence[SegmentRow], expected_previous_version: int
     ) -> bool:
         """Store a snapshot with its new segments if the newest version is the one expected; tell the others."""
+
+
+class Buildings(composing.Buildings, Protocol):
+    """What is computed of lists that are not published yet."""
+
+    def sweep(self, wanted: Collection[tuple[bytes, str]]) -> None:
+        """Remove all but those wanted (epoch, local name), and those that a process is at. Raises DiskError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +130,13 @@ class Publisher:
         lists: Lists,
         shelf: Shelf,
         files: Files,
+        buildings: Buildings,
         builders: Builders,
         terms: Terms,
         now: Callable[[], datetime],
         random: Callable[[int], bytes],
         most_days: Callable[[str], int] = lambda _: MAX_DAYS,
+        watch: Watch | None = None,
     ) -> None:
         self._overlong = Overlong(lists, most_days, MAX_DAYS)
         self._member = member
@@ -136,14 +146,41 @@ class Publisher:
         self._lists = lists
         self._shelf = shelf
         self._files = files
+        self._buildings = buildings
         self._builders = builders
         self._terms = terms
         self._now = now
         self._random = random
-        self._trouble: RiskshareError | None = None
-        self._composer = Composer(
-            entries=lists, files=files, builders=builders, filter_rate=terms.filter_rate, now=now, random=random
+        self._beside = Beside(now)
+        self._one_at_a_time: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._merging = asyncio.Semaphore(1)
+        self._building = asyncio.Semaphore(BASES)
+        self._epochs = Epochs(
+            member=member,
+            network=network,
+            identity=identity,
+            data_key=data_key,
+            shelf=shelf,
+            term=terms.epoch,
+            changeover=terms.changeover,
+            now=now,
+            random=random,
         )
+        self._composer = Composer(
+            entries=lists,
+            files=files,
+            buildings=buildings,
+            builders=builders,
+            data_key=data_key,
+            filter_rate=terms.filter_rate,
+            now=now,
+            random=random,
+            watch=watch,
+        )
+
+    def stir(self) -> None:
+        """Look again now: something has changed."""
+        self._beside.stir()
 
     async def refresh(self) -> int:
         """Bring all lists to date; return how many snapshots were published.
@@ -153,25 +190,31 @@ class Publisher:
             DiskError, OpenError: the first trouble with a list; all others are up to date. The pass can be repeated.
 
         """
-        self._trouble = None
-        await self._attempt(self._expire())
-        epochs = await self._in_service({row.keyset for row in await self._lists.lists()})
-        published = await self._follow_changes(epochs)
-        for epoch in epochs:
-            published += await self._attempt(self._begin_chains(epoch, epochs))
-        if self._trouble is not None:
-            raise self._trouble
-        return published
-
-    async def _attempt(self, step: Awaitable[int]) -> int:
-        """Do one thing; its trouble is raised at the end of the pass, but that of the store now."""
+        self._beside = Beside(self._now)
         try:
-            return await step
-        except StoreError:
-            raise
-        except RiskshareError as error:
-            self._trouble = self._trouble or error
-            return 0
+            await self._pass()
+            while self._beside:
+                await self._beside.wait(WATCH_SECONDS)
+                await self._pass()
+        finally:
+            await self._beside.stop()
+        if self._beside.trouble is not None:
+            raise self._beside.trouble
+        return self._beside.published
+
+    async def _pass(self) -> None:
+        """Begin all that is to be done; wait for what is done at once."""
+        await self._beside.begin("expiry", self._expire)
+        lists = await self._lists.lists()
+        epochs = await self._epochs.in_service({row.keyset for row in lists})
+        places = [(row, epoch) for row in lists for epoch in epochs if epoch.keyset == row.keyset]
+        new = [place for place in places if await self._last(*place) is None]
+        # What readers have comes first: a list that is not published yet takes longer.
+        for row, epoch in [*(place for place in places if place not in new), *new]:
+            await self._beside.begin((row.id, epoch.digest), partial(self._bring_to_date, row, epoch))
+        await self._epochs.retire(epochs, lists)
+        if not self._beside:
+            await asyncio.to_thread(self._buildings.sweep, [(epoch.digest, row.name) for row, epoch in new])
 
     async def _expire(self) -> int:
         await self._lists.expire_due(self._now(), self._reseal)
@@ -181,71 +224,28 @@ class Publisher:
     def _reseal(self, of: ListRow, entry: StoredEntry, state: State) -> Resealed:
         return reseal(self._data_key, f"{self._member}/{of.name}", entry, state, self._random(NONCE_BYTES))
 
-    # -- epochs ----------------------------------------------------------------------
+    async def _last(self, row: ListRow, epoch: EpochRow) -> SnapshotRow | None:
+        return await self._shelf.latest_snapshot(row.id, epoch.digest)
 
-    async def _in_service(self, keysets: Iterable[str]) -> Sequence[EpochRow]:
-        """The epochs that lists are published under now; missing ones are begun."""
-        now = self._now()
-        known = list(await self._shelf.epochs())
-        for keyset in sorted(keysets):
-            newest = max((row for row in known if row.keyset == keyset), key=lambda row: row.number, default=None)
-            if newest is None or newest.ended_at is not None or newest.not_after - now <= self._terms.changeover:
-                row = self._new_epoch(keyset, newest.number + 1 if newest else 1, now)
-                if await self._shelf.add_epoch(row):
-                    known.append(row)
-                else:
-                    known = list(await self._shelf.epochs())
-        return [row for row in known if row.ended_at is None and row.not_before <= now < row.not_after]
+    async def _job(self, row: ListRow, epoch: EpochRow, last: SnapshotRow | None) -> Job:
+        if last is None:
+            canaries, upto = await self._canaries(row), 0
+        else:
+            canaries, upto = parse_canonical_json(last.statement, limit=MAX_BYTES)["canaries"], last.changed
+        return Job(row, f"{self._member}/{row.name}", epoch, self._epochs.key(epoch), last, canaries, upto)
 
-    def _new_epoch(self, keyset: str, number: int, now: datetime) -> EpochRow:
-        key = SecretKey.from_random(self._random(64))
-        epoch = EpochStatement(
-            owner=self._member,
-            keyset=keyset,
-            number=number,
-            public_key=key.public,
-            not_before=now,
-            not_after=now + self._terms.epoch,
-        )
-        signed = sign("epoch", self._network, epoch.body(), self._identity, salt=self._random(SALT_BYTES))
-        return EpochRow(
-            digest=epoch.digest,
-            keyset=keyset,
-            number=number,
-            statement=signed.json,
-            signature=signed.signature,
-            salt=signed.salt,
-            secret_sealed=self._data_key.seal_epoch(key, self._random(NONCE_BYTES), epoch.digest),
-            not_before=epoch.not_before,
-            not_after=epoch.not_after,
-        )
-
-    def _key(self, epoch: EpochRow) -> SecretKey:
-        return self._data_key.open_epoch(epoch.secret_sealed, epoch.digest)
-
-    # -- chains that there are -------------------------------------------------------
-
-    async def _follow_changes(self, epochs: Sequence[EpochRow]) -> int:
-        """Bring to date what has a snapshot already."""
-        published = 0
-        for row in await self._lists.lists():
-            for epoch in epochs:
-                last = await self._shelf.latest_snapshot(row.id, epoch.digest) if epoch.keyset == row.keyset else None
-                if last is not None:
-                    published += await self._attempt(self._bring_to_date(row, epoch, last))
-        return published
-
-    async def _bring_to_date(self, row: ListRow, epoch: EpochRow, last: SnapshotRow) -> int:
-        kept = list(await self._shelf.segments(last.segments))
-        young = self._now() - last.issued_at < self._terms.reissue
-        if row.changed <= last.changed and young and all(self._files.has(segment.ref) for segment in kept):
-            return 0
-        canaries = parse_canonical_json(last.statement, limit=MAX_BYTES)["canaries"]
-        job = Job(row, f"{self._member}/{row.name}", epoch, self._key(epoch), last, canaries, last.changed)
-        try:
-            return await self._go_on(job, kept)
-        except (SegmentError, TooManyChanges):
-            return await self._publish_base(job)
+    async def _bring_to_date(self, row: ListRow, epoch: EpochRow) -> int:
+        """Publish what changed in a list since its last snapshot; or a base, if there is none that serves."""
+        async with self._one_at_a_time[row.id]:
+            last = await self._last(row, epoch)
+            if last is not None:
+                kept = list(await self._shelf.segments(last.segments))
+                young = self._now() - last.issued_at < self._terms.reissue
+                if row.changed <= last.changed and young and all(self._files.has(segment.ref) for segment in kept):
+                    return 0
+                with suppress(SegmentError, TooManyChanges):
+                    return await self._go_on(await self._job(row, epoch, last), kept)
+        return await self._begin(row, epoch)
 
     async def _go_on(self, job: Job, kept: Sequence[SegmentRow]) -> int:
         """Publish what changed, upon the segments that there are. Raises SegmentError, TooManyChanges."""
@@ -253,71 +253,69 @@ class Publisher:
         delta = await self._composer.delta(job, view) if job.row.changed > job.upto else None
         if delta is None:
             return await self._sign_and_store(job, kept, [])
-        if delta.ref in [segment.ref for segment in kept] or self._outweighs([delta], kept):
-            merged = await self._composer.merged(job, [*kept, delta])
-            if not await self._shelf.segments([delta.ref.file_digest]):
-                self._composer.drop(delta)
-            return await self._sign_and_store(job, [], [merged])
-        published = await self._sign_and_store(job, kept, [delta])
+        # Of two that are equal to the byte the last decides alone; a snapshot names each file once.
+        kept = [segment for segment in kept if segment.ref != delta.ref]
+        published = await self._sign_and_store(job, [*kept, delta], [delta])
         if published and self._piled_up([*kept, delta]):
-            published += await self._merge(job, [*kept, delta])
+            work = partial(self._merge, job.row, job.epoch, [*kept, delta])
+            await self._beside.begin((job.row.id, job.epoch.digest, "merge"), work, patience=0)
         return published
-
-    async def _merge(self, job: Job, segments: Sequence[SegmentRow]) -> int:
-        """Publish one base in place of a base and its deltas, which are published already."""
-        job.last = await self._shelf.latest_snapshot(job.row.id, job.epoch.digest)
-        if job.last is None or job.last.segments != tuple(segment.ref.file_digest for segment in segments):
-            return 0  # another process has gone on from there
-        return await self._sign_and_store(job, [], [await self._composer.merged(job, segments)])
 
     def _piled_up(self, segments: Sequence[SegmentRow]) -> bool:
-        deltas = [segment for segment in segments if segment.kind == "delta"]
-        return len(deltas) > self._terms.deltas or self._outweighs(deltas, segments)
-
-    def _outweighs(self, deltas: Sequence[SegmentRow], segments: Sequence[SegmentRow]) -> bool:
+        deltas = [segment.ref.file_length for segment in segments if segment.kind == "delta"]
         base = sum(segment.ref.file_length for segment in segments if segment.kind == "base")
-        return sum(delta.ref.file_length for delta in deltas) > self._terms.delta_share * max(base, SMALLEST_BASE)
+        return len(deltas) > self._terms.deltas or sum(deltas) > self._terms.delta_share * max(base, SMALLEST_BASE)
 
-    # -- chains that begin -----------------------------------------------------------
+    # -- what takes long -------------------------------------------------------------
 
-    async def _begin_chains(self, epoch: EpochRow, epochs: Sequence[EpochRow]) -> int:
-        """Publish the first base of each list that has none under this epoch."""
-        published = 0
-        missing = [
-            row
-            for row in await self._lists.lists()
-            if row.keyset == epoch.keyset and await self._shelf.latest_snapshot(row.id, epoch.digest) is None
-        ]
-        if not missing:
-            return 0
-        key = self._key(epoch)
-        async with self._builders(key) as build:
-            for row in missing:
-                job = Job(row, f"{self._member}/{row.name}", epoch, key, None, await self._canaries(row))
-                published += await self._beside(self._attempt(self._publish_base(job, build)), epochs)
+    async def _merge(self, row: ListRow, epoch: EpochRow, segments: Sequence[SegmentRow]) -> int:
+        """Put one base in place of a base and its deltas. Deltas that are published meanwhile stay behind it."""
+        names = tuple(segment.ref.file_digest for segment in segments)
+        try:
+            async with self._merging:
+                base = await self._composer.merged(await self._job(row, epoch, await self._last(row, epoch)), segments)
+        except SegmentError:
+            return await self._begin(row, epoch)
+        async with self._one_at_a_time[row.id]:
+            last = await self._last(row, epoch)
+            if last is None or last.segments[: len(names)] != names:
+                return 0  # another process, or a new base, has gone on from there
+            later = await self._shelf.segments(last.segments[len(names) :])
+            return await self._sign_and_store(await self._job(row, epoch, last), [base, *later], [base])
+
+    async def _begin(self, row: ListRow, epoch: EpochRow) -> int:
+        """Publish a base of all entries, with a delta of what changed while it was computed.
+
+        It is the first snapshot of a chain, or takes the place of segments that are lost or have changed too much.
+        """
+        job = await self._job(row, epoch, await self._last(row, epoch))
+        held = await asyncio.to_thread(self._composer.hold, job)
+        if held is None:
+            return 0  # another process computes it, and tells when it is done
+        try:
+            async with self._building:
+                published = await self._build(job, held)
+        finally:
+            held.close()
         return published
 
-    async def _beside(self, building: Awaitable[int], epochs: Sequence[EpochRow]) -> int:
-        """Wait for a base; meanwhile other lists go on."""
-        task = asyncio.ensure_future(building)
-        published = 0
-        try:
-            while not (await asyncio.wait([task], timeout=WATCH_SECONDS))[0]:
-                published += await self._follow_changes(epochs)
-            return published + task.result()
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError, RiskshareError):
-                await task
-
-    async def _publish_base(self, job: Job, build: Build | None = None) -> int:
-        """Publish a base of all entries, as the first snapshot of a chain or in place of lost segments."""
-        if build is not None:
-            base = await self._composer.base(job, build)
-        else:
-            async with self._builders(job.key) as own:
-                base = await self._composer.base(job, own)
-        return await self._sign_and_store(job, [], [base])
+    async def _build(self, job: Job, held: Held) -> int:
+        while True:
+            async with self._builders(job.key) as build:
+                base = await self._composer.base(job, build, held)
+            # From here on no other snapshot of the list goes out: what it shows as gone must not come back with this.
+            async with self._one_at_a_time[job.row.id]:
+                job.last = await self._last(job.row, job.epoch)
+                try:
+                    delta = await self._composer.delta(job, await self._composer.view(job, [base]))
+                except TooManyChanges:
+                    delta = None
+                else:
+                    segments = [base, delta] if delta else [base]
+                    published = await self._sign_and_store(job, segments, segments)
+                    await asyncio.to_thread(held.drop)
+                    return published
+            await self._composer.catch_up(job, held)
 
     async def _canaries(self, row: ListRow) -> Sequence[str]:
         found = await self._shelf.canaries(row.id)
@@ -328,9 +326,8 @@ class Publisher:
 
     # -- snapshots -------------------------------------------------------------------
 
-    async def _sign_and_store(self, job: Job, kept: Sequence[SegmentRow], fresh: Sequence[SegmentRow]) -> int:
-        """Publish the next snapshot of a list; return 1, or 0 if another process was first."""
-        segments = [*kept, *fresh]
+    async def _sign_and_store(self, job: Job, segments: Sequence[SegmentRow], fresh: Sequence[SegmentRow]) -> int:
+        """Publish the next snapshot, of which `fresh` are new; return 1, or 0 if another process was first."""
         total = await asyncio.to_thread(summary, await self._composer.view(job, segments))
         now = self._now()
         last = job.last

@@ -177,7 +177,7 @@ class Published:
             epochs: dict[bytes, tuple[EpochRow, SecretKey]] = {}
             known_epochs = await self._shelf.epochs()
             for epoch in known_epochs:
-                if epoch.ended_at is None and epoch.not_before <= now < epoch.not_after:
+                if epoch.in_service(now):
                     known = self._epochs.get(epoch.digest)
                     key = known[1] if known else self._data_key.open_epoch(epoch.secret_sealed, epoch.digest)
                     epochs[epoch.digest] = (epoch, key)
@@ -394,7 +394,7 @@ class Published:
     def served(self, epoch: bytes, member: str, now: datetime) -> SecretKey | None:
         """The secret key of an epoch in service, if `member` may have it evaluated."""
         found = self._epochs.get(epoch)
-        if found is None or not found[0].not_before <= now < found[0].not_after:
+        if found is None or not found[0].in_service(now):
             return None
         readable = any(row.keyset == found[0].keyset and self._readable(row, member) for row in self._rows.values())
         return found[1] if readable else None

@@ -1,80 +1,102 @@
 """Rows that come in any order and go out sorted, in bounded memory.
 
-A list of some hundred thousand rows is sorted where it is. Beyond that, sorted runs go to scratch files and are
-merged as they are read; what they hold is what will be published anyway, so nothing secret touches the disk.
+A list of some hundred thousand rows is sorted where it is. Beyond that, sorted runs go to files and are merged as they
+are read; what they hold is what will be published anyway, so nothing secret touches the disk. Of several runs that name
+one label the newest decides; a row without a record takes the label away.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from typing import BinaryIO, Final, final
 
+from riskshare.errors import SegmentError
 from riskshare.membership.bloom import LABEL_BYTES
 from riskshare.sharing.build import SealedRow
 
 RUN_ROWS: Final = 2**19
 """Rows in memory at a time: about 250 MB."""
 
+PART_ROWS: Final = 2**16
+"""Rows that are sorted at once: the interpreter does nothing else for some 20 ms."""
+
+GONE: Final = b""
+"""In place of a sealed record: the label is listed no more."""
+
+_PIECE: Final = 2**20
 _HEAD: Final = struct.Struct(f"<{LABEL_BYTES}sI")
 
 
 @final
-class Runs:
-    """Takes rows by `add`, and writes them away by `spill` when it is `full`; `sorted` gives them all, once.
+class Rows:
+    """Rows in memory, on their way to a run."""
 
-    `scratch` opens a file that vanishes when it is closed.
-    """
+    def __init__(self) -> None:
+        self._parts: list[list[SealedRow]] = [[]]
+        self._count = 0
 
-    def __init__(self, scratch: Callable[[], BinaryIO], limit: int = RUN_ROWS) -> None:
-        self._scratch = scratch
-        self._limit = limit
-        self._rows: list[SealedRow] = []
-        self._files: list[BinaryIO] = []
-
-    @property
-    def full(self) -> bool:
-        """Whether it is time to spill."""
-        return len(self._rows) >= self._limit
+    def __len__(self) -> int:
+        return self._count
 
     def add(self, rows: Sequence[SealedRow]) -> None:
         """Take rows in."""
-        self._rows += rows
-
-    def spill(self) -> None:
-        """Write what is in memory to a scratch file, sorted. Blocking.
-
-        Raises:
-            DiskError: a scratch file cannot be opened.
-            OSError: it cannot be written.
-
-        """
-        self._rows.sort()
-        file = self._scratch()
-        self._files.append(file)
-        for label, sealed in self._rows:
-            file.write(_HEAD.pack(label, len(sealed)))
-            file.write(sealed)
-        self._rows = []
+        if len(self._parts[-1]) >= PART_ROWS:
+            self._parts.append([])
+        self._parts[-1] += rows
+        self._count += len(rows)
 
     def sorted(self) -> Iterator[SealedRow]:
         """All rows, by label."""
-        self._rows.sort()
-        if not self._files:
-            return iter(self._rows)
-        return merge(*map(_read, self._files), self._rows)
-
-    def close(self) -> None:
-        """Drop everything."""
-        self._rows = []
-        for file in self._files:
-            file.close()
-        self._files = []
+        for part in self._parts:
+            part.sort()
+        return iter(self._parts[0]) if len(self._parts) == 1 else merge(*self._parts)
 
 
-def _read(file: BinaryIO) -> Iterator[SealedRow]:
-    file.seek(0)
-    while head := file.read(_HEAD.size):
-        label, length = _HEAD.unpack(head)
-        yield label, file.read(length)
+def write_run(out: BinaryIO, rows: Iterable[SealedRow]) -> tuple[int, bytes]:
+    """Write sorted rows; give their number and the SHA-256 of what was written. Raises OSError."""
+    whole = hashlib.sha256()
+    count = 0
+    for label, sealed in rows:
+        row = _HEAD.pack(label, len(sealed)) + sealed
+        whole.update(row)
+        out.write(row)
+        count += 1
+    return count, whole.digest()
+
+
+def read_run(file: BinaryIO, digest: bytes) -> Iterator[SealedRow]:
+    """The rows of a run, which was read once before for its digest. The file is closed at its end.
+
+    Raises:
+        SegmentError: `segment_altered`, before any row is given, if it is not what was written.
+
+    """
+    with file:
+        whole = hashlib.sha256()
+        while piece := file.read(_PIECE):
+            whole.update(piece)
+        if whole.digest() != digest:
+            raise SegmentError(
+                "A file of a building is not as it was written; the list is computed anew.", code="segment_altered"
+            )
+        file.seek(0)
+        while head := file.read(_HEAD.size):
+            label, length = _HEAD.unpack(head)
+            yield label, file.read(length)
+
+
+def newest(runs: Sequence[Iterable[SealedRow]]) -> Iterator[SealedRow]:
+    """The rows of sorted runs, oldest run first, by label: of each label the newest, unless that says it is gone."""
+    last = None
+    for label, _, sealed in merge(*(_placed(run, -number) for number, run in enumerate(runs))):
+        if label != last and sealed != GONE:
+            yield label, sealed
+        last = label
+
+
+def _placed(rows: Iterable[SealedRow], place: int) -> Iterator[tuple[bytes, int, bytes]]:
+    for label, sealed in rows:
+        yield label, place, sealed

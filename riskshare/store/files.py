@@ -17,10 +17,10 @@ import re
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final, cast, final
+from typing import BinaryIO, Final, final
 
 from riskshare.errors import DiskError, SegmentError
 from riskshare.sharing.segment_ref import SegmentRef
@@ -44,19 +44,8 @@ class SegmentFiles:
             for left in folder.glob(f"*{_TEMPORARY}"):
                 _remove_abandoned(left)
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Turn what the operating system says into DiskError."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno in _FULL:
-                raise DiskError(
-                    f"The disk of {self._folder} is full. Make room; nothing was changed, and it is tried again."
-                ) from error
-            raise DiskError(
-                f"{self._folder} cannot be used: {error.strerror or 'input/output error'}. Check its owner and rights."
-            ) from error
+    def _guarded(self) -> AbstractContextManager[None]:
+        return guarded(self._folder)
 
     def path(self, digest: bytes) -> Path:
         """Where the file with that SHA-256 lies, if it is here."""
@@ -93,11 +82,6 @@ class SegmentFiles:
             await asyncio.to_thread(self._finish, file, path, ref)
         return ref
 
-    def scratch(self) -> BinaryIO:
-        """Open a file without a name, on the same disk, that vanishes when it is closed. Raises DiskError."""
-        with self._guarded():
-            return cast("BinaryIO", tempfile.TemporaryFile(dir=self._folder))
-
     @contextmanager
     def _temporary(self) -> Iterator[tuple[BinaryIO, Path]]:
         """A new file that is gone afterwards, unless `_finish` gave it its name. Raises DiskError."""
@@ -116,7 +100,7 @@ class SegmentFiles:
         file.flush()
         os.fsync(file.fileno())
         path.replace(self.path(ref.file_digest))
-        _flush_folder(self._folder)
+        flush_folder(self._folder)
 
     def map(self, ref: SegmentRef) -> memoryview:
         """Map the file of `ref` for reading.
@@ -184,7 +168,22 @@ def _remove_abandoned(path: Path) -> None:
         path.unlink()
 
 
-def _flush_folder(folder: Path) -> None:
+@contextmanager
+def guarded(folder: Path) -> Iterator[None]:
+    """Turn what the operating system says of a folder into DiskError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskError(
+                f"The disk of {folder} is full. Make room; nothing was changed, and it is tried again."
+            ) from error
+        raise DiskError(
+            f"{folder} cannot be used: {error.strerror or 'input/output error'}. Check its owner and rights."
+        ) from error
+
+
+def flush_folder(folder: Path) -> None:
     """Make a rename durable: the folder is a file of its own."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

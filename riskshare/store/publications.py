@@ -59,7 +59,7 @@ class Publications:
         return None if row is None else EpochRow(**row)
 
     async def end_epoch(self, epoch: EpochRow) -> bool:
-        """Keep the end of an epoch, and its emergency statement. False if there is none, or it has ended already."""
+        """Keep the end of an epoch, and the statement of it. False: no such epoch, or it ends earlier already."""
         with guarded():
             ended = await self._pool.fetchval(
                 _SQL["end_epoch"],

@@ -60,7 +60,7 @@ class House:
 
     async def live(self, name="fraud"):
         found = []
-        async with self.store.lists.changes((await self.list(name)).id, 0, live_only=True) as changes:
+        async with self.store.lists.listed((await self.list(name)).id, b"") as changes:
             async for batch in changes:
                 found += [
                     KEY.open_identifier(one.sealed, row=one.id, list_name=f"jd/{name}", state=one.state)

@@ -188,14 +188,6 @@ def test_a_map_outlives_its_file(files, folder):
     assert bytes(view) == DATA
 
 
-def test_a_scratch_file_has_no_name(files, folder):
-    with files.scratch() as scratch:
-        scratch.write(DATA)
-        scratch.seek(0)
-        assert scratch.read() == DATA
-        assert names(folder) == []
-
-
 def test_other_files_of_the_folder_are_not_segments(files, folder):
     for name in ("ab", "README", "f" * 63, "F" * 64):
         (folder / name).write_bytes(b"")
@@ -241,7 +233,6 @@ def test_a_folder_that_is_gone(files, folder):
     long_ago = datetime(2026, 1, 1, tzinfo=UTC)
     for use in (
         lambda: files.write(filler()),
-        files.scratch,
         files.digests,
         lambda: files.older(long_ago),
         lambda: files.require_room(1),

@@ -25,6 +25,7 @@ from riskshare.sharing.published import Published
 from riskshare.sharing.rows import Defaults
 from riskshare.sharing.trusted import TrustedSnapshots
 from riskshare.signature import SigningKey
+from riskshare.store.buildings import Buildings
 from riskshare.store.files import SegmentFiles
 from tests.simulator.publishing import START, Clock, look_up
 
@@ -40,6 +41,7 @@ class House:
         self.clock = Clock()
         self.data_key = DataKey(bytes(range(32)))
         self.files = SegmentFiles(folder)
+        self.buildings = Buildings(folder.with_name("building"))
         self.importer = Importer(
             member="jd", data_key=self.data_key, lists=store.lists, now=self.clock, random=os.urandom, new_id=uuid4
         )
@@ -53,6 +55,7 @@ class House:
             lists=self.store.lists,
             shelf=shelf or self.store.publications,
             files=self.files,
+            buildings=self.buildings,
             builders=ProcessBuilders(self.data_key, small=40, cores=1),
             terms=Terms(**terms),
             now=self.clock,

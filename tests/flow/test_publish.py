@@ -8,14 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from riskshare.encoding import parse_canonical_json
 from riskshare.errors import DiskError, OpenError, SegmentError, StoreError
 from riskshare.sharing import publish
 from riskshare.sharing.view import summary
 from tests.simulator.disk import largest_file
-from tests.simulator.publishing import Desk, look_up
-
-PHONES = [f"phone:+86138001380{n:02}" for n in range(60)]
+from tests.simulator.published import PHONES, Shown
+from tests.simulator.publishing import Desk
 
 
 @pytest.fixture
@@ -28,23 +26,6 @@ def of(desk):
     made = desk.create_list()
     desk.put(made, *PHONES[:10])
     return made
-
-
-class Shown:
-    """The newest snapshot of a list under an epoch, as it is served."""
-
-    def __init__(self, published, name, epoch):
-        self.list = published._lists[name, epoch]
-        self.body = parse_canonical_json(self.list.snapshot.statement, limit=1 << 20)
-        self.kinds = ["base" if n == 0 else "delta" for n in range(len(self.body["segments"]))]
-        self._key = published.own_key(epoch)
-        self._name = name
-
-    def record(self, identifier):
-        return look_up(self.list.view, self._key, self._name, identifier)
-
-    def listed(self):
-        return [phone for phone in PHONES if self.record(phone) is not None]
 
 
 async def shown(desk, of, number=-1):
@@ -179,11 +160,12 @@ async def test_deltas_that_pile_up_are_merged_after_the_last_is_published(desk, 
     assert (await shown(desk, of)).listed() == PHONES[:14]
 
 
-async def test_a_large_change_is_a_new_base_at_once(desk, of):
+async def test_a_large_change_is_published_at_once_and_then_merged(desk, of):
     publisher = desk.publisher(delta_share=0.005)
     await publisher.refresh()
     desk.put(of, *PHONES[10:40])
-    assert await publisher.refresh() == 1
+    assert await publisher.refresh() == 2
+    assert [len(row.segments) for row in desk.store.snapshots] == [1, 2, 1]
     found = await shown(desk, of)
     assert (found.kinds, found.listed()) == (["base"], PHONES[:40])
     assert set(desk.files.digests()) == set(desk.store.all_segments)
@@ -384,11 +366,11 @@ async def test_other_lists_go_on_while_a_base_is_built(desk, of, monkeypatch):
     desk.put(slow, PHONES[0])
     true_base = publisher._composer.base
 
-    async def base(job, build):
+    async def base(job, build, held):
         desk.put(of, PHONES[20])
         while len(desk.store.snapshots) < 2:  # noqa: ASYNC110 - the publisher has no event to wait for
             await asyncio.sleep(0.001)
-        return await true_base(job, build)
+        return await true_base(job, build, held)
 
     publisher._composer.base = base
     assert await publisher.refresh() == 2
@@ -399,13 +381,3 @@ async def test_processes_build_what_a_thread_builds(desk, of):
     desk.put(of, *PHONES)
     await desk.publisher(small=20).refresh()
     assert (await shown(desk, of)).listed() == PHONES
-
-
-async def test_a_list_too_long_for_memory_is_sorted_on_the_disk(desk, of):
-    publisher = desk.publisher()
-    publisher._composer._run_rows = 7
-    desk.store.batch = 4
-    desk.put(of, *PHONES)
-    await publisher.refresh()
-    assert (await shown(desk, of)).listed() == PHONES
-    assert set(desk.files.digests()) == set(desk.store.all_segments)

@@ -51,6 +51,7 @@ from riskshare.sharing.subscribe import Subscriber
 from riskshare.sharing.trusted import TrustedSnapshots
 from riskshare.signature import SigningKey
 from riskshare.statement import sign
+from riskshare.store.buildings import Buildings
 from riskshare.store.files import SegmentFiles
 
 START = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -100,18 +101,22 @@ class MemoryStore:
         return list(self.all_grants.values())
 
     @asynccontextmanager
-    async def changes(self, list_id, after, *, live_only=False):
-        chosen = [
-            entry
-            for entry in self.entries[list_id].values()
-            if entry.changed > after and not (live_only and entry.state == "withdrawn")
-        ]
+    async def changes(self, list_id, after):
+        yield self._view(list_id, [entry for entry in self.entries[list_id].values() if entry.changed > after])
+
+    @asynccontextmanager
+    async def listed(self, list_id, after):
+        entries = self.entries[list_id].values()
+        chosen = [entry for entry in entries if entry.handle > after and entry.state != "withdrawn"]
+        yield self._view(list_id, sorted(chosen, key=lambda entry: entry.handle))
+
+    def _view(self, list_id, chosen):
         batches = (
             [list(part) for part in itertools.batched(chosen, self.batch)]
             if hasattr(itertools, "batched")
             else [chosen[at : at + self.batch] for at in range(0, len(chosen), self.batch)]
         )
-        yield View(self.rows[list_id].changed, batches)
+        return View(self.rows[list_id].changed, batches)
 
     async def expire_due(self, now, reseal):
         done = 0
@@ -170,6 +175,13 @@ class MemoryStore:
         self.fault("published")
         return True
 
+    async def end_epoch(self, epoch):
+        for place, row in enumerate(self.all_epochs):
+            if row.digest == epoch.digest and (row.ended_at is None or row.ended_at > epoch.ended_at):
+                self.all_epochs[place] = epoch
+                return True
+        return False
+
     async def epoch(self, digest):
         return next((row for row in self.all_epochs if row.digest == digest), None)
 
@@ -195,6 +207,7 @@ class Desk:
         self.store = MemoryStore()
         self.folder = folder / name
         self.files = SegmentFiles(self.folder)
+        self.buildings = Buildings(folder / f"{name}-building")
         self.terms = KeyTerm(self.identity.public, START - timedelta(days=1))
 
     # -- entries ---------------------------------------------------------------------
@@ -251,6 +264,7 @@ class Desk:
             lists=getattr(store, "lists_part", store),
             shelf=getattr(store, "shelf_part", store),
             files=self.files,
+            buildings=self.buildings,
             builders=ProcessBuilders(self.data_key, small=small),
             terms=Terms(**terms),
             now=self.clock,

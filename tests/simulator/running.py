@@ -32,6 +32,7 @@ from riskshare.sharing.importing import Importer
 from riskshare.sharing.publish import Publisher, Terms
 from riskshare.sharing.rows import Defaults
 from riskshare.statement import sign
+from riskshare.store.buildings import Buildings
 from riskshare.store.embedded import EmbeddedServer
 from riskshare.store.files import SegmentFiles
 from riskshare.store.store import Store
@@ -271,6 +272,7 @@ def publisher_of(member: Member, store: Store) -> Publisher:
         lists=store.lists,
         shelf=store.publications,
         files=SegmentFiles(member.segments),
+        buildings=Buildings(member.building),
         builders=ProcessBuilders(member.data_key),
         terms=Terms(),
         now=now,

@@ -1,53 +1,74 @@
 from __future__ import annotations
 
-import tempfile
+import io
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskshare.errors import DiskError
-from riskshare.sharing.runs import Runs
+from riskshare.errors import EncodingError, SegmentError
+from riskshare.sharing import runs
+from riskshare.sharing.marks import Marks, Run
+from riskshare.sharing.runs import GONE, Rows, newest, read_run, write_run
 
+LABELS = st.integers(0, 8).map(lambda n: bytes([n]) * 16)
 rows = st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.binary(max_size=300)), max_size=12)
 
 
+def written(chunk):
+    out = io.BytesIO()
+    return out, write_run(out, chunk)
+
+
 @given(st.lists(rows, max_size=6), st.integers(1, 30))
-def test_all_rows_come_out_sorted(chunks, limit):
-    runs = Runs(tempfile.TemporaryFile, limit)
-    for chunk in chunks:
-        runs.add(chunk)
-        if runs.full:
-            runs.spill()
-            assert not runs.full
-    assert list(runs.sorted()) == sorted(row for chunk in chunks for row in chunk)
-    runs.close()
+def test_all_rows_come_out_sorted(chunks, part):
+    found = Rows()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "PART_ROWS", part)
+        for chunk in chunks:
+            found.add(chunk)
+    assert len(found) == sum(map(len, chunks))
+    assert list(found.sorted()) == sorted(row for chunk in chunks for row in chunk)
 
 
-def test_few_rows_touch_no_disk():
-    def scratch():
-        raise DiskError("no")
-
-    runs = Runs(scratch, 3)
-    runs.add([(b"b" * 16, b"1"), (b"a" * 16, b"2")])
-    assert [label[:1] for label, _ in runs.sorted()] == [b"a", b"b"]
-    assert not runs.full
-    runs.add([(b"c" * 16, b"3")])
-    assert runs.full
-    with pytest.raises(DiskError):
-        runs.spill()
+@given(rows)
+def test_a_run_gives_what_was_written(chunk):
+    out, (count, digest) = written(chunk)
+    assert count == len(chunk)
+    assert list(read_run(io.BytesIO(out.getvalue()), digest)) == chunk
 
 
-def test_scratch_files_are_closed():
-    files = []
+@given(st.lists(st.dictionaries(LABELS, st.sampled_from([GONE, b"1", b"2", b"3"])), max_size=5))
+def test_of_each_label_the_newest_run_decides(given_runs):
+    expected = {}
+    for run in given_runs:
+        expected.update(run)
+    kept = sorted((label, sealed) for label, sealed in expected.items() if sealed != GONE)
+    assert list(newest([sorted(run.items()) for run in given_runs])) == kept
 
-    def scratch():
-        files.append(file := tempfile.TemporaryFile())  # noqa: SIM115 - it is closed by `Runs`
-        return file
 
-    runs = Runs(scratch, 1)
-    for label in (b"a", b"b"):
-        runs.add([(label * 16, b"1")])
-        runs.spill()
-    runs.close()
-    assert [file.closed for file in files] == [True, True]
+@pytest.mark.parametrize("harm", [lambda data: data[:-1], lambda data: data + b"\0", lambda data: b"\xff" + data[1:]])
+def test_a_run_that_is_not_as_written_gives_no_row(harm):
+    out, (_, digest) = written([(b"a" * 16, b"1"), (b"b" * 16, b"2")])
+    reading = read_run(io.BytesIO(harm(out.getvalue())), digest)
+    with pytest.raises(SegmentError):
+        next(reading)
+
+
+def test_marks_come_back():
+    run = Run("000000.run", 7, bytes(range(32)))
+    marks = Marks(bytes(32), 5, b"\x80" + bytes(31), complete=False, rows=7, runs=(run,))
+    assert Marks.from_bytes(marks.to_bytes()) == marks
+    assert Marks.from_bytes(Marks(bytes(32), -1).to_bytes()) == Marks(bytes(32), -1)
+
+
+def test_the_share_done_is_read_off_the_position():
+    assert Marks(bytes(32), 1).share == 0.0
+    assert Marks(bytes(32), 1, b"\x80" + bytes(31)).share == 0.5
+    assert Marks(bytes(32), 1, b"\x80" + bytes(31), complete=True).share == 1.0
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"format":1}', Marks(bytes(32), 1).to_bytes()[:-1]])
+def test_what_are_no_marks_is_refused(data):
+    with pytest.raises(EncodingError):
+        Marks.from_bytes(data)

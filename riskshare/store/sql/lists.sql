@@ -65,8 +65,13 @@ select * from lists where id = $1 for no key update
 
 -- name: changes
 select * from entries
-where list_id = $1 and changed > $2 and (not $3 or state <> 'withdrawn')
+where list_id = $1 and changed > $2
 order by changed
+
+-- name: listed
+select * from entries
+where list_id = $1 and handle > $2 and state <> 'withdrawn'
+order by handle
 
 -- name: chosen
 select * from entries

@@ -19,9 +19,10 @@ select * from epochs where $1::text is null or keyset = $1 order by keyset, numb
 select * from epochs where digest = $1
 
 -- name: end_epoch
+-- Of several ends the earliest counts: one that is announced does not stand against an emergency.
 with ended as (
     update epochs set ended_at = $2, end_statement = $3, end_signature = $4, end_salt = $5
-    where digest = $1 and ended_at is null
+    where digest = $1 and (ended_at is null or ended_at > $2)
     returning keyset, end_salt, end_statement
 ), pending as (
     insert into ledger_pending (kind, source, entry)

@@ -1,0 +1,83 @@
+"""Writing a base out of what is on the disk already: of segments that are merged, or of the runs of a building.
+
+No key and no group operation is needed, but some microseconds a row in the interpreter; so large ones are written in a
+process of their own, to which everything here goes as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from riskshare.errors import SegmentError
+from riskshare.sharing.build import SealedRow
+from riskshare.sharing.marks import Run
+from riskshare.sharing.runs import newest, read_run
+from riskshare.sharing.segment_build import write_base
+from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment, open_whole
+from riskshare.sharing.segment_ref import SegmentRef
+from riskshare.sharing.view import ListView, merge
+
+Read = Callable[[memoryview, SegmentRef, str, bytes], BaseSegment | DeltaSegment]
+"""Opens a segment: `open_segment`, or `open_whole`."""
+
+
+class Files(Protocol):
+    """The segment files. Can be pickled."""
+
+    def write(self, fill: Callable[[BinaryIO], SegmentRef]) -> SegmentRef:
+        """Write a file whole and durably. Raises DiskError."""
+
+    def map(self, ref: SegmentRef) -> memoryview:
+        """Map a file. Raises SegmentError."""
+
+    def has(self, ref: SegmentRef) -> bool:
+        """Whether a file is here in its full length."""
+
+
+class RunFiles(Protocol):
+    """The runs of one building. Can be pickled."""
+
+    def read(self, name: str) -> BinaryIO:
+        """Open a run. Raises DiskError, SegmentError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A base to be written into `files`, for a list (full name) under an epoch (its digest).
+
+    `seed` are 32 random bits for the filter, `rate` is its rate of false maybes.
+    """
+
+    files: Files
+    list_name: str
+    epoch: bytes
+    seed: int
+    rate: float
+
+    def write(self, rows: Iterable[SealedRow]) -> SegmentRef:
+        """Write it of sorted rows. Raises DiskError."""
+        return self.files.write(
+            lambda out: write_base(out, self.list_name, self.epoch, rows, seed=self.seed, rate=self.rate)
+        )
+
+    def view(self, segments: Sequence[SegmentRef], read: Read = open_segment) -> ListView:
+        """What segments of this list hold. Raises SegmentError: a file is not here, or not what was written."""
+        opened = [read(self.files.map(ref), ref, self.list_name, self.epoch) for ref in segments]
+        bases = [segment for segment in opened if isinstance(segment, BaseSegment)]
+        if len(bases) != 1:
+            raise SegmentError("A list of ours has no base, or two.", code="segment_mixed")
+        return ListView(bases[0], [segment for segment in opened if isinstance(segment, DeltaSegment)])
+
+
+def write_merged(job: tuple[Wanted, Sequence[SegmentRef]]) -> SegmentRef:
+    """One base out of a base and its deltas, every byte of which is verified. Raises SegmentError, DiskError."""
+    wanted, segments = job
+    return wanted.write(merge(wanted.view(segments, open_whole)))
+
+
+def write_runs(job: tuple[Wanted, RunFiles, Sequence[Run], Iterable[SealedRow]]) -> SegmentRef:
+    """A base out of the runs of a building and some sorted rows. Raises SegmentError, DiskError."""
+    wanted, files, runs, rows = job
+    return wanted.write(newest([*(read_run(files.read(run.name), run.digest) for run in runs), rows]))

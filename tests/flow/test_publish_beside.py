@@ -1,0 +1,455 @@
+"""What goes on beside the passes of publishing: merging, and the computing of a list that a crash interrupts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from riskshare.errors import DiskError, RiskshareError, SegmentError, StoreError
+from riskshare.sharing import beside, composing, publish
+from riskshare.sharing.beside import Beside
+from riskshare.store.buildings import Buildings
+from tests.simulator.published import PHONES, Shown
+from tests.simulator.publishing import Clock, Desk
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(beside, "PATIENCE", 0.01)
+    return Desk(tmp_path)
+
+
+@pytest.fixture
+def of(desk):
+    made = desk.create_list()
+    desk.put(made, *PHONES[:10])
+    return made
+
+
+async def shown(desk, of, number=-1):
+    published = await desk.published()
+    return Shown(published, desk.full(of), desk.store.all_epochs[number].digest)
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in the store
+            await asyncio.sleep(0.002)
+
+
+class Slow:
+    """A step of the composer that begins, and goes on when it is told to."""
+
+    def __init__(self, publisher, name):
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+        self._true = getattr(publisher._composer, name)
+        setattr(publisher._composer, name, self)
+
+    async def __call__(self, *args):
+        result = await self._true(*args)
+        self.begun.set()
+        await self.go_on.wait()
+        return result
+
+
+# --- merging
+
+
+async def test_deltas_are_published_while_older_ones_are_merged_and_stand_behind_the_new_base(desk, of):
+    publisher = desk.publisher(deltas=1)
+    await publisher.refresh()
+    desk.put(of, PHONES[10])
+    assert await publisher.refresh() == 1
+    desk.put(of, PHONES[11])
+    merging = Slow(publisher, "merged")
+    passing = asyncio.create_task(publisher.refresh())
+    await merging.begun.wait()
+    assert (await shown(desk, of)).kinds == ["base", "delta", "delta"]
+    desk.put(of, PHONES[12])
+    desk.change(of, PHONES[0], reason="appeal_upheld")
+    publisher.stir()
+    await until(lambda: len(desk.store.snapshots) == 4)
+    found = await shown(desk, of)
+    assert (found.kinds, found.listed()) == (["base", "delta", "delta", "delta"], PHONES[1:13])
+    merging.go_on.set()
+    assert await passing == 3
+    found = await shown(desk, of)
+    assert (found.kinds, found.listed()) == (["base", "delta"], PHONES[1:13])
+    assert found.list.view.base.header.counts[0] == 12 + publish.CANARIES
+    assert [row.version for row in desk.store.snapshots] == [1, 2, 3, 4, 5]
+
+
+async def test_a_base_that_another_process_has_overtaken_is_not_published(desk, of):
+    publisher = desk.publisher(deltas=0)
+    await publisher.refresh()
+    desk.put(of, PHONES[10])
+    merging = Slow(publisher, "merged")
+    passing = asyncio.create_task(publisher.refresh())
+    await merging.begun.wait()
+    assert await desk.publisher(deltas=5).refresh() == 0
+    last = desk.store.snapshots[-1]
+    for digest in last.segments:  # which the other process replaces
+        desk.files.delete(digest)
+    assert await desk.publisher().refresh() == 1
+    merging.go_on.set()
+    assert await passing == 1
+    found = await shown(desk, of)
+    assert (found.kinds, found.listed(), found.body["version"]) == (["base"], PHONES[:11], 3)
+
+
+@pytest.mark.parametrize("step", ["publish", "published"])
+async def test_a_crash_as_the_merged_base_is_stored_costs_a_repetition(desk, of, step):
+    publisher = desk.publisher(deltas=0)
+    await publisher.refresh()
+    desk.put(of, PHONES[10])
+
+    def crash(now):
+        if now == step and len(desk.store.snapshots) == (2 if step == "publish" else 3):
+            raise StoreError("gone")
+
+    desk.store.fault = crash
+    with pytest.raises(StoreError):
+        await publisher.refresh()
+    desk.store.fault = lambda _: None
+    assert (await shown(desk, of)).listed() == PHONES[:11]
+    desk.put(of, PHONES[11])
+    await desk.publisher(deltas=0).refresh()
+    found = await shown(desk, of)
+    assert (found.kinds, found.listed()) == (["base"], PHONES[:12])
+
+
+async def test_large_segments_are_merged_in_a_process(desk, of, monkeypatch):
+    monkeypatch.setattr(composing, "SMALL_FILES", 0)
+    publisher = desk.publisher(deltas=0)
+    await publisher.refresh()
+    desk.put(of, PHONES[10])
+    desk.change(of, PHONES[0])
+    assert await publisher.refresh() == 2
+    found = await shown(desk, of)
+    assert (found.kinds, found.listed()) == (["base"], PHONES[1:11])
+
+
+async def test_a_damaged_file_that_a_process_finds_is_told_here(desk, of, monkeypatch):
+    monkeypatch.setattr(composing, "SMALL_FILES", 0)
+    publisher = desk.publisher(deltas=0)
+    await publisher.refresh()
+    [row] = desk.store.all_segments.values()
+    path = desk.files.path(row.ref.file_digest)
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    job = await publisher._job(of, desk.store.all_epochs[0], desk.store.snapshots[-1])
+    with pytest.raises(SegmentError):
+        await publisher._composer.merged(job, [row])
+
+
+# --- computing a base
+
+
+async def test_what_is_withdrawn_while_a_new_epoch_is_computed_is_not_published_again(desk, of):
+    publisher = desk.publisher()
+    await publisher.refresh()
+    desk.clock.wait(days=29)
+    computing = Slow(publisher, "base")
+    passing = asyncio.create_task(publisher.refresh())
+    await computing.begun.wait()
+    desk.change(of, PHONES[0], reason="appeal_upheld")
+    desk.put(of, PHONES[10])
+    publisher.stir()
+    await until(lambda: len(desk.store.snapshots) == 3)
+    assert [row.version for row in desk.store.snapshots] == [1, 2, 3], "under the old epoch it is gone at once"
+    computing.go_on.set()
+    assert await passing == 3
+    first = desk.store.snapshots[-1]
+    assert (first.epoch, first.version) == (desk.store.all_epochs[1].digest, 1)
+    assert len(first.segments) == 2
+    assert (await shown(desk, of)).listed() == PHONES[1:11]
+
+
+async def test_a_list_that_is_new_does_not_wait_for_a_long_one(desk, of):
+    publisher = desk.publisher()
+    computing = Slow(publisher, "base")
+    passing = asyncio.create_task(publisher.refresh())
+    await computing.begun.wait()
+    other = desk.create_list("aaa")
+    desk.put(other, PHONES[0])
+    publisher.stir()
+    publisher._composer.base = computing._true
+    await until(lambda: [row.list_id for row in desk.store.snapshots] == [other.id])
+    computing.go_on.set()
+    assert await passing == 2
+
+
+def interrupted(desk, after):
+    """A publisher that a crash ends as it is to write its run of that number."""
+
+    class Crashing(Buildings):
+        def hold(self, epoch, list_name):
+            held = super().hold(epoch, list_name)
+            true = held.write
+
+            def write(number, fill):
+                if number == after:
+                    raise RiskshareError("crash")
+                return true(number, fill)
+
+            held.write = write
+            return held
+
+    publisher = desk.publisher()
+    publisher._composer._buildings = Crashing(desk.folder.parent / "jd-building")
+    return parts(publisher)
+
+
+def parts(publisher, rows=7):
+    publisher._composer._run_rows = rows
+    return publisher
+
+
+class Counting:
+    """Builders that count the entries that they were given."""
+
+    def __init__(self, publisher):
+        self.entries = 0
+        self._true = publisher._builders
+        publisher._builders = self
+
+    def __call__(self, key):
+        self._context = self._true(key)
+        return self
+
+    async def __aenter__(self):
+        self._build = await self._context.__aenter__()
+        return self._counted
+
+    async def __aexit__(self, *args):
+        return await self._context.__aexit__(*args)
+
+    async def _counted(self, name, chunks):
+        async def counted():
+            async for chunk in chunks:
+                self.entries += len(chunk)
+                yield chunk
+
+        async for rows in self._build(name, counted()):
+            yield rows
+
+
+@pytest.mark.parametrize("crash", [0, 1, 4])
+async def test_a_computing_that_crashed_goes_on_where_it_stopped(desk, of, crash):
+    desk.store.batch = 3
+    desk.put(of, *PHONES)
+    with pytest.raises(RiskshareError):
+        await interrupted(desk, crash).refresh()
+    assert desk.store.snapshots == []
+    desk.change(of, PHONES[0])
+    desk.change(of, PHONES[30], "disputed")
+    publisher = parts(desk.publisher())
+    counting = Counting(publisher)
+    await publisher.refresh()
+    assert counting.entries == 59 - 9 * crash or crash, "with nothing kept, all is computed"
+    assert counting.entries <= 60 - 9 * crash
+    found = await shown(desk, of)
+    assert found.listed() == PHONES[1:]
+    assert found.record(PHONES[30]).disputed
+    assert not list((desk.folder.parent / "jd-building").iterdir())
+
+
+async def test_a_computing_that_is_ended_goes_on_where_it_stopped(desk, of, monkeypatch):
+    """As above, and everything changes meanwhile: entries are replaced, withdrawn, relisted and added."""
+    desk.store.batch = 3
+    desk.put(of, *PHONES[:40])
+    with pytest.raises(RiskshareError):
+        await interrupted(desk, 3).refresh()
+    desk.put(of, *PHONES[:5], level="low")
+    for phone in PHONES[5:15]:
+        desk.change(of, phone)
+    desk.put(of, *PHONES[10:15], level="medium")
+    desk.put(of, *PHONES[40:])
+    await parts(desk.publisher()).refresh()
+    found = await shown(desk, of)
+    assert found.listed() == [*PHONES[:5], *PHONES[10:]]
+    assert {found.record(phone).level for phone in PHONES[:5]} == {"low"}
+    assert {found.record(phone).level for phone in PHONES[10:15]} == {"medium"}
+
+
+@pytest.mark.parametrize("harm", ["altered", "lost"])
+async def test_what_is_kept_of_a_computing_is_verified_or_computed_anew(desk, of, harm):
+    desk.store.batch = 3
+    desk.put(of, *PHONES)
+    with pytest.raises(RiskshareError):
+        await interrupted(desk, 3).refresh()
+    run = next((desk.folder.parent / "jd-building").glob("*/*/000001.run"))
+    if harm == "lost":
+        run.unlink()
+    else:
+        run.write_bytes(run.read_bytes()[:-1] + b"\1")
+    publisher = parts(desk.publisher())
+    with pytest.raises(SegmentError):
+        await publisher.refresh()
+    assert desk.store.snapshots == []
+    await publisher.refresh()
+    assert (await shown(desk, of)).listed() == PHONES
+
+
+async def test_another_data_key_begins_a_computing_anew(desk, of):
+    desk.store.batch = 3
+    desk.put(of, *PHONES)
+    with pytest.raises(RiskshareError):
+        await interrupted(desk, 3).refresh()
+    marks = next((desk.folder.parent / "jd-building").glob("*/*/marks.json"))
+    text = marks.read_text()
+    at = text.index('"data_key":"') + len('"data_key":"')
+    marks.write_text(text[:at] + "0" * 64 + text[at + 64 :])
+    publisher = parts(desk.publisher())
+    counting = Counting(publisher)
+    await publisher.refresh()
+    assert counting.entries == 60
+    assert (await shown(desk, of)).listed() == PHONES
+
+
+async def test_a_change_too_large_for_a_delta_is_a_further_run(desk, of):
+    """While a list was computed, more changed than one delta holds."""
+    desk.store.batch = 3
+    desk.put(of, *PHONES[:40])
+    publisher = parts(desk.publisher())
+    publisher._composer._most_changes = 4
+    computing = Slow(publisher, "base")
+    passing = asyncio.create_task(publisher.refresh())
+    await computing.begun.wait()
+    desk.put(of, *PHONES[40:])
+    for phone in PHONES[:8]:
+        desk.change(of, phone)
+    computing.go_on.set()
+    assert await passing == 1
+    found = await shown(desk, of)
+    assert (found.kinds, found.listed()) == (["base"], PHONES[8:])
+    assert found.body["count"] == 52 + publish.CANARIES
+
+
+async def test_a_building_that_another_process_is_at_is_left_to_it(desk, of):
+    held = desk.buildings.hold((await first_epoch(desk)).digest, of.name)
+    publisher = desk.publisher()
+    assert await publisher.refresh() == 0
+    held.close()
+    assert await publisher.refresh() == 1
+
+
+async def first_epoch(desk):
+    publisher = desk.publisher()
+    await publisher._epochs.in_service({"default"})
+    return desk.store.all_epochs[0]
+
+
+async def test_buildings_that_nobody_needs_are_removed(desk, of):
+    publisher = desk.publisher()
+    await publisher.refresh()
+    for epoch, name in [(bytes(32), of.name), (desk.store.all_epochs[0].digest, of.name), (bytes(32), "gone")]:
+        desk.buildings.hold(epoch, name).close()
+    at_work = desk.buildings.hold(b"\1" * 32, "at-work")
+    await publisher.refresh()
+    left = [path.name for path in (desk.folder.parent / "jd-building").glob("*/*")]
+    assert left == ["at-work"]
+    at_work.close()
+
+
+async def test_a_full_disk_stops_a_computing_and_it_goes_on(desk, of):
+    desk.store.batch = 3
+    desk.put(of, *PHONES)
+    publisher = parts(desk.publisher())
+    true_hold = publisher._composer._buildings.hold
+    folder = desk.folder.parent / "jd-building"
+
+    def full(epoch, name):
+        held = true_hold(epoch, name)
+        true_write = held.write
+
+        def write(number, fill):
+            if number == 2:
+                raise DiskError("full")
+            return true_write(number, fill)
+
+        held.write = write
+        return held
+
+    publisher._composer._buildings = type("Full", (), {"hold": staticmethod(full)})()
+    with pytest.raises(DiskError):
+        await publisher.refresh()
+    assert len(list(folder.glob("*/*/*.run"))) == 2
+    await parts(desk.publisher()).refresh()
+    assert (await shown(desk, of)).listed() == PHONES
+
+
+async def test_the_watch_is_told_how_far_a_computing_is(desk, of):
+    told = []
+
+    class Watching:
+        def computed(self, list_name, epoch, rows, share):
+            told.append((list_name, epoch, rows, share))
+
+    desk.store.batch = 3
+    desk.put(of, *PHONES)
+    publisher = desk.publisher()
+    publisher._composer._watch = Watching()
+    await publisher.refresh()
+    assert [row[2] for row in told] == [*range(3, 61, 3), 60]
+    assert {row[:2] for row in told} == {("jd/fraud", 1)}
+    shares = [row[3] for row in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+# --- the tasks themselves
+
+
+async def test_trouble_of_the_store_ends_all_works():
+    ended = []
+
+    async def long():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+        return 0
+
+    async def failing():
+        raise StoreError("gone")
+
+    works = Beside(Clock())
+    await works.begin("a", long, patience=0)
+    with pytest.raises(StoreError):
+        await works.begin("b", failing)
+    await works.stop()
+    assert ended == [True]
+
+
+async def test_a_place_in_trouble_is_left_alone_for_a_while():
+    clock, tries = Clock(), []
+
+    async def failing():
+        tries.append(1)
+        raise DiskError("full")
+
+    works = Beside(clock)
+    for _ in range(3):
+        await works.begin("a", failing)
+    assert (len(tries), works.trouble.code) == (1, DiskError("").code)
+    clock.wait(seconds=31)
+    await works.begin("a", failing)
+    assert len(tries) == 2
+
+
+async def test_a_clock_that_goes_on_keeps_nothing_from_beginning():
+    clock = Clock()
+
+    def ticking():
+        clock.wait(seconds=1)
+        return clock()
+
+    async def quick():
+        return 1
+
+    works = Beside(ticking)
+    for _ in range(3):
+        await works.begin("a", quick)
+    assert works.published == 3
