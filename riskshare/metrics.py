@@ -222,6 +222,12 @@ class Metrics:
             "list",
             "code",
         )
+        self.building_rows = self._gauge(
+            "building_rows", "Rows computed of an own list that is being published under a new epoch.", "list", "epoch"
+        )
+        self.building_share = self._gauge(
+            "building_share", "The part of that list that is computed, from 0 to 1.", "list", "epoch"
+        )
         self.mirror_bytes = self._gauge(
             "mirror_bytes", "Bytes of the files of an owner's lists, held or being fetched.", "owner"
         )

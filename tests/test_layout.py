@@ -57,6 +57,7 @@ APART = [{"membership", "ledger"}, {"client", "server"}, {"demo", "bench"}]
 # A verb holds one use case and declares the Protocols that it needs.
 VERBS = {
     "sharing.publish",
+    "sharing.rotate",
     "sharing.subscribe",
     "sharing.importing",
     "sharing.changing",

@@ -30,7 +30,7 @@ from riskshare.loopback import GENEROUS, LoopbackMember, LoopbackNetwork, Spec
 from riskshare.membership.identifier import Identifier
 from riskshare.peer.opening import opened_store, read_member
 from riskshare.sharing.entry import NONCE_BYTES, reseal
-from riskshare.sharing.kept import ListRow, Resealed, State, StoredEntry
+from riskshare.sharing.kept import Change, ListRow, Resealed, State, StoredEntry
 from riskshare.store import notify
 from riskshare.store.store import Store
 
@@ -129,7 +129,8 @@ def _withdrawing(followed: _Followed) -> Callable[[Identifier], Awaitable[object
 
     async def withdraw(identifier: Identifier) -> None:
         handle = member.data_key.handle(identifier.oprf_input, full)
-        if await followed.store.lists.withdraw(of.id, [handle], "appeal_upheld", sealed) != 1:
+        change = Change("bench", "withdraw", "appeal_upheld")
+        if await followed.store.lists.change_state(of.id, [handle], "withdrawn", change, sealed) != 1:
             raise RiskshareError("An entry to be withdrawn is not listed.", code="bench_failed")
 
     return withdraw

@@ -1,4 +1,4 @@
-"""Declared here: `list create`, `grant`, `revoke`, `import`, `status`, `show`, `stats`, and what decides entries."""
+"""Declared here: `list create`, `grant`, `revoke`, `import`, `status`, `show`, `stats`, `rotate`, and deciding."""
 
 # ruff: noqa: PLC0415 - each command loads what it needs when it runs
 
@@ -35,6 +35,13 @@ class BadRows(StrEnum):
 
     refuse = "refuse"
     skip = "skip"
+
+
+class EngineName(StrEnum):
+    """Where tokens are computed."""
+
+    local = "local"
+    dask = "dask"
 
 
 class Withdrawal(StrEnum):
@@ -286,6 +293,36 @@ def stats(
     from riskshare.cli.showing import show_statistics
 
     show_statistics(config, name, days, json=json)
+
+
+@app.command("rotate")
+def rotate(
+    *,
+    keyset: Annotated[
+        str, typer.Argument(metavar="KEYSET", help="The lists that share the key; may be left out if all do.")
+    ] = "",
+    of_list: Annotated[str, typer.Option("--list", metavar="NAME", help="The keyset of this list.")] = "",
+    engine: Annotated[
+        EngineName | None,
+        typer.Option(
+            "--engine", help="local: processes here; dask: a cluster. Else as configured.", show_default=False
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str, typer.Option("--scheduler", metavar="URL", help="The cluster's scheduler, tls://HOST:PORT.")
+    ] = "",
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Publish the lists of a keyset under a new key, on all cores; the old key ends after the change-over.
+
+    Both keys answer meanwhile. A rotation that was interrupted goes on where it stopped, here or in the running peer.
+
+    Example: [bold]riskshare list rotate default[/bold]
+    """
+    from riskshare.cli.rotation import Wish, rotate_keyset
+
+    rotate_keyset(config, Wish(keyset, of_list, engine.value if engine else "", scheduler), json=json)
 
 
 def _decide(

@@ -21,6 +21,7 @@ from riskshare.membership import oprf
 from riskshare.membership.group import is_element
 from riskshare.metrics import Metrics
 from riskshare.peer.adapters import MirrorSource, TrustState, Watch
+from riskshare.peer.building import BuildingWatch
 from riskshare.peer.directory import Directory
 from riskshare.peer.opening import Member, now
 from riskshare.query.adopt import Adopter
@@ -34,6 +35,7 @@ from riskshare.query.message import ELEMENT_BYTES
 from riskshare.query.quota import Quotas
 from riskshare.query.tokens import TokenCache
 from riskshare.sharing.builders import ProcessBuilders
+from riskshare.sharing.composing import Builders
 from riskshare.sharing.copies import Rules
 from riskshare.sharing.mirror import Mirror
 from riskshare.sharing.publish import Publisher, Terms
@@ -104,6 +106,12 @@ def terms_of(config: Config) -> Terms:
     )
 
 
+def builders_of(member: Member, *, engine: str = "", scheduler: str = "") -> Builders:
+    """What computes tokens: the engine that the configuration names, or another one."""
+    del engine, scheduler
+    return ProcessBuilders(member.data_key, nice=BACKGROUND)
+
+
 def rules_of(config: Config) -> Rules:
     """How lists are followed by the configuration."""
     default = config.subscribe.mode == "on_demand"
@@ -141,11 +149,12 @@ def owner_half(shared: Shared) -> OwnerHalf:
         shelf=store.publications,
         files=files,
         buildings=Buildings(member.building),
-        builders=ProcessBuilders(member.data_key, nice=BACKGROUND),
+        builders=builders_of(member),
         terms=terms_of(shared.config),
         now=now,
         random=secrets.token_bytes,
         most_days=lambda category: directory.current().most_days(category),
+        watch=BuildingWatch(shared.metrics, time.monotonic),
     )
     quotas = Quotas(share=1 / shared.workers)
     commits = OwnerCommits(store, watch=partial(shared.metrics.committed, "owner"))

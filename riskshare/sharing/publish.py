@@ -96,8 +96,11 @@ class Shelf(EpochShelf, Protocol):
 class Buildings(composing.Buildings, Protocol):
     """What is computed of lists that are not published yet."""
 
-    def sweep(self, wanted: Collection[tuple[bytes, str]]) -> None:
-        """Remove all but those wanted (epoch, local name), and those that a process is at. Raises DiskError."""
+    def present(self) -> Collection[tuple[bytes, str]]:
+        """The buildings that are here: epoch and local name. Raises DiskError."""
+
+    def remove(self, epoch: bytes, list_name: str) -> None:
+        """Remove a building, unless a process is at it. Raises DiskError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,16 @@ class Publisher:
             await self._beside.begin((row.id, epoch.digest), partial(self._bring_to_date, row, epoch))
         await self._epochs.retire(epochs, lists)
         if not self._beside:
-            await asyncio.to_thread(self._buildings.sweep, [(epoch.digest, row.name) for row, epoch in new])
+            await self._beside.begin("sweep", self._sweep)
+
+    async def _sweep(self) -> int:
+        """Remove the buildings of what is published, or not wanted any more."""
+        for digest, name in await asyncio.to_thread(self._buildings.present):
+            rows = [row for row in await self._lists.lists() if row.name == name]
+            epochs = [row for row in await self._shelf.epochs() if row.digest == digest and row.in_service(self._now())]
+            if not epochs or not await self._epochs.missing(epochs[0], rows):
+                await asyncio.to_thread(self._buildings.remove, digest, name)
+        return 0
 
     async def _expire(self) -> int:
         await self._lists.expire_due(self._now(), self._reseal)

@@ -82,6 +82,7 @@ class Epochs:
                     known.append(row)
                 else:
                     known = list(await self._shelf.epochs())
+        now = self._now()  # one that has just begun is in service
         return [row for row in known if row.in_service(now)]
 
     def new(self, keyset: str, number: int) -> EpochRow:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from riskshare.store.files import flush_folder, guarded
 
 R = TypeVar("R")
 
+_EPOCH: Final = re.compile(r"[0-9a-f]{64}")
 _LOCK: Final = "lock"
 _MARKS: Final = "marks.json"
 
@@ -45,16 +47,17 @@ class Buildings:
             lock = _locked(folder)
         return None if lock is None else Held(folder, lock)
 
-    def sweep(self, wanted: Collection[tuple[bytes, str]]) -> None:
-        """Remove all but those wanted (epoch, local name), and those that a process is at. Raises DiskError."""
-        named = {(epoch.hex(), name) for epoch, name in wanted}
+    def present(self) -> Collection[tuple[bytes, str]]:
+        """The buildings that are here: epoch and local name. Raises DiskError."""
         with guarded(self._folder):
-            for folder in sorted(self._folder.glob("*/*")):
-                if (folder.parent.name, folder.name) in named:
-                    continue
-                lock = _locked(folder)
-                if lock is not None:
-                    Held(folder, lock).drop()
+            found = [(path.parent.name, path.name) for path in self._folder.glob("*/*")]
+        return [(bytes.fromhex(epoch), name) for epoch, name in found if _EPOCH.fullmatch(epoch)]
+
+    def remove(self, epoch: bytes, list_name: str) -> None:
+        """Remove a building that nobody needs, unless a process is at it. Raises DiskError."""
+        held = self.hold(epoch, list_name)
+        if held is not None:
+            held.drop()
 
 
 def _locked(folder: Path) -> int | None:

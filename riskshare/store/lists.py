@@ -130,6 +130,12 @@ class Lists:
         with guarded():
             return [ListRow(**row) for row in await self._pool.fetch(SQL["lists"])]
 
+    async def tell(self, list_id: int) -> None:
+        """Let the listeners look at a list again, as if it had changed."""
+        with guarded():
+            for row in await self._pool.fetch(SQL["list_with_id"], list_id):
+                await self._pool.execute(SQL["tell"], row["name"])
+
     async def counts(self, list_id: int) -> ListCounts:
         """Entries by state, and changes that no snapshot holds yet. Reads the whole list."""
         with guarded():

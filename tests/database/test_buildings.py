@@ -115,13 +115,16 @@ def test_what_is_dropped_is_gone_with_its_folders(buildings, folder):
     assert buildings.hold(EPOCH, "fraud") is not None
 
 
-def test_a_sweep_leaves_what_is_wanted_and_what_a_process_is_at(buildings, folder):
-    for name in ("wanted", "abandoned"):
-        buildings.hold(EPOCH, name).close()
+def test_what_nobody_needs_is_removed_unless_a_process_is_at_it(buildings, folder):
+    buildings.hold(EPOCH, "abandoned").close()
     at_work = buildings.hold(EPOCH, "at-work")
-    buildings.sweep([(EPOCH, "wanted"), (bytes(32), "abandoned")])
-    assert sorted(path.name for path in folder.glob("*/*")) == ["at-work", "wanted"]
+    (folder / "README" / "x").mkdir(parents=True)
+    assert sorted(buildings.present()) == [(EPOCH, "abandoned"), (EPOCH, "at-work")]
+    for place in buildings.present():
+        buildings.remove(*place)
+    assert list(buildings.present()) == [(EPOCH, "at-work")]
     at_work.close()
+    assert list(Buildings(folder / "none").present()) == []
 
 
 def test_a_folder_that_is_a_file(folder):
