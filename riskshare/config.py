@@ -25,6 +25,7 @@ from riskshare.config_sections import (
     AuditSection,
     CheckSection,
     EpochSection,
+    KeysSection,
     ListenSection,
     LogSection,
     MemberSection,
@@ -47,6 +48,7 @@ class Config(Section):
 
     member: MemberSection
     paths: PathsSection = Field(default_factory=PathsSection)
+    keys: KeysSection = Field(default_factory=KeysSection)
     listen: ListenSection = Field(default_factory=ListenSection)
     store: StoreSection = Field(default_factory=StoreSection)
     check: CheckSection = Field(default_factory=CheckSection)

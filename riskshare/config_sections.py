@@ -31,6 +31,8 @@ from riskshare.names import check_list_name, check_member_name
 
 Mode = Literal["replicate", "on_demand"]
 Scope = Literal["check", "publish", "audit", "admin"]
+KeySourceName = Literal["file", "env", "command"]
+OneSource = Literal["", "file", "env", "command"]
 
 DIRECTORY = "directory"
 """Key of the validation context: the folder that relative paths count from."""
@@ -113,6 +115,38 @@ class PathsSection(Section):
     keys_dir: FilePath = Field(
         Path("keys"), description="The member's keys. Back them up; whoever has them is this member."
     )
+
+
+class KeysSection(Section):
+    """Where this member's keys are. The TLS key and its certificate are files in any case."""
+
+    source: KeySourceName = Field(
+        "file",
+        description="file: <kind>.key in paths.keys_dir. env: variables RISKSHARE_KEY_IDENTITY, _LEDGER, _WITNESS,"
+        " _SEALING, _DATA. command: what the command below writes. Each holds the line of such a file.",
+    )
+    command: tuple[str, ...] = Field(
+        (),
+        description="Program and arguments, run without a shell: such as a client of a key management service."
+        " {kind} stands for identity, ledger, witness, sealing or data; else the kind is the last argument.",
+    )
+    identity: OneSource = Field("", description='Another source for this key, "" for that of all.')
+    ledger: OneSource = Field("", description='Another source for this key, "" for that of all.')
+    witness: OneSource = Field("", description='Another source for this key, "" for that of all.')
+    sealing: OneSource = Field("", description='Another source for this key, "" for that of all.')
+    data: OneSource = Field("", description='Another source for this key, "" for that of all.')
+
+    @property
+    def exceptions(self) -> dict[str, KeySourceName]:
+        """The kinds that have a source of their own."""
+        named = {kind: getattr(self, kind) for kind in ("identity", "ledger", "witness", "sealing", "data")}
+        return {kind: source for kind, source in named.items() if source}
+
+    @model_validator(mode="after")
+    def _check_command(self) -> KeysSection:
+        if bool(self.command) != ("command" in {self.source, *self.exceptions.values()}):
+            raise ValueError("command and a source that is command belong together: give both or none.")
+        return self
 
 
 class PeersListener(Section):

@@ -8,7 +8,8 @@
 
 A key file of ours is one line, `riskshare/v1/<kind>-key <64 hex digits>`: the kind is part of it, so that a
 file copied over another is noticed. Files are made with mode 0600 in a folder of mode 0700, never
-overwritten, and refused if anybody but their owner may read them.
+overwritten, and refused if anybody but their owner may read them. All but those of TLS may have another source
+(`key_source`): the environment, or a command.
 
 The sealing key is the 32-byte decapsulation key of X-Wing (draft-connolly-cfrg-xwing-kem, 5.2), which is
 also that of MLKEM768-X25519 (HPKE KEM 0x647A): SHAKE256(seed, 96 bytes) gives the ML-KEM-768 seed d ‖ z and the
@@ -27,7 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
@@ -103,24 +104,44 @@ def create_member_keys(directory: Path, member: str, host: str, *, now: datetime
     return read_member_keys(directory)
 
 
-def read_member_keys(directory: Path) -> MemberKeys:
-    """Read all keys of a member.
+class KeySource(Protocol):
+    """A place that has keys (`key_source`)."""
+
+    def read(self, kind: str) -> bytes:
+        """The 32 secret bytes of the key of a kind. Raises ConfigError."""
+
+
+@final
+class KeyFiles:
+    """Keys as files in a folder."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def read(self, kind: str) -> bytes:
+        """Read `<kind>.key`. Raises ConfigError."""
+        return read_key(self._directory / f"{kind}.key", kind)
+
+
+def read_member_keys(directory: Path, source: KeySource | None = None) -> MemberKeys:
+    """Read all keys of a member: from `source`, else from the folder, and those of TLS from the folder in any case.
 
     Raises:
-        ConfigError: a file is missing, readable by others, malformed, or the TLS key is not the certificate's.
+        ConfigError: a key is missing, readable by others, malformed, or the TLS key is not the certificate's.
 
     """
+    source = source or KeyFiles(directory)
     tls = read_tls_certificate(directory / TLS_CERTIFICATE)
     if _spki_of_key(directory / TLS_KEY) != tls.spki:
         raise ConfigError(
             f"{directory / TLS_KEY} is not the key of {TLS_CERTIFICATE} beside it. Restore both together."
         )
     return MemberKeys(
-        identity=read_signing_key(directory / "identity.key", "identity"),
-        ledger=read_signing_key(directory / "ledger.key", "ledger"),
-        witness=read_signing_key(directory / "witness.key", "witness"),
-        sealing=sealing_key(read_key(directory / "sealing.key", "sealing")),
-        data=read_key(directory / "data.key", "data"),
+        identity=SigningKey(source.read("identity")),
+        ledger=SigningKey(source.read("ledger")),
+        witness=SigningKey(source.read("witness")),
+        sealing=sealing_key(source.read("sealing")),
+        data=source.read("data"),
         tls=tls,
         tls_key_file=directory / TLS_KEY,
         tls_certificate_file=directory / TLS_CERTIFICATE,
@@ -134,14 +155,28 @@ def read_signing_key(path: Path, kind: str) -> SigningKey:
 
 def read_key(path: Path, kind: str) -> bytes:
     """Read the 32 secret bytes of a key file of `kind`. Raises ConfigError."""
+    return parse_key(read_secret(path), kind, str(path))
+
+
+def parse_key(data: bytes, kind: str, where: str) -> bytes:
+    """Read the line of a key; `where` names the place, for the sentence. Nothing of the data is in it.
+
+    Raises:
+        ConfigError: code `key_malformed`.
+
+    """
     start = f"riskshare/v1/{kind}-key "
-    text = read_secret(path).decode("ascii", "replace")
+    text = data.decode("ascii", "replace")
     if not text.startswith(start) or not text.endswith("\n"):
-        raise ConfigError(f"{path} is not a {kind} key. Put the right file there from your backup.")
+        raise ConfigError(
+            f"{where} is not a {kind} key. Put the right one there from your backup.", code="key_malformed"
+        )
     try:
         return parse_hex(text[len(start) : -1], SECRET_BYTES)
     except EncodingError as error:
-        raise ConfigError(f"{path} is damaged: a {kind} key is 64 hex digits. Restore it from your backup.") from error
+        raise ConfigError(
+            f"{where} is damaged: a {kind} key is 64 hex digits. Restore it from your backup.", code="key_malformed"
+        ) from error
 
 
 def write_key(path: Path, kind: str, secret: bytes) -> None:

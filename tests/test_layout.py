@@ -38,6 +38,7 @@ RANKS: list[set[str]] = [
         "metrics",
         "logs",
         "keys",
+        "key_source",
         "governance",
         "oversight",
         "generate",

@@ -18,7 +18,7 @@ from riskshare.cli.config_edit import write_pin
 from riskshare.cli.screen import Screen, counted, day
 from riskshare.errors import ConfigError, InputError, RegistryError
 from riskshare.governance import NETWORK_FILE, create_member, read_registry
-from riskshare.keys import read_member_keys
+from riskshare.keys import TLS_CERTIFICATE, read_tls_certificate
 from riskshare.peer.opening import now
 from riskshare.registry import Registry
 
@@ -174,6 +174,6 @@ def _compare(registry: Registry, expected: str) -> None:
 
 def _is_ours(registered: Certificate, keys: Path) -> bool:
     try:
-        return read_member_keys(keys).tls.spki == registered.spki
+        return read_tls_certificate(keys / TLS_CERTIFICATE).spki == registered.spki
     except ConfigError:
         return False

@@ -17,6 +17,7 @@ from uuid import UUID
 from riskshare.config import Config
 from riskshare.errors import RiskshareError, StoreError
 from riskshare.governance import load_registry
+from riskshare.key_source import source_of
 from riskshare.keys import MemberKeys, read_member_keys
 from riskshare.logs import get_log
 from riskshare.query.message import new_batch
@@ -65,11 +66,11 @@ def read_member(config: Config) -> Member:
     """Read keys and registry.
 
     Raises:
-        ConfigError: a key file is missing or open to others.
+        ConfigError: a key is missing, or its file open to others.
         RegistryError: the registry is not the one that was pinned, or is broken.
 
     """
-    keys = read_member_keys(config.paths.keys_dir)
+    keys = read_member_keys(config.paths.keys_dir, source_of(config))
     registry = load_registry(config.member.network_file, config.registry_digest)
     return Member(config, keys, DataKey(keys.data), registry)
 
