@@ -19,6 +19,7 @@ from uuid import uuid4
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
+from riskshare.api_entries import EntriesResponse, EntryModel, EntryRequest, EntryResponse
 from riskshare.api_models import (
     CheckRequest,
     CheckResponse,
@@ -135,6 +136,48 @@ class Client:
         """The lists that a check consults, and how fresh they are."""
         return _read(ListsResponse, await self._send("GET", "/v1/lists", None, self._timeout, {})).lists
 
+    async def list_entries(
+        self,
+        list_name: str,
+        entries: Iterable[EntryRequest | Mapping[str, Any]],
+        *,
+        atomic: bool = False,
+        idempotency_key: str | None = None,
+    ) -> EntriesResponse:
+        """Put up to 1,000 entries on one of this member's own lists; what became of each."""
+        given = [_plain(entry) for entry in entries]
+        return await self._change(list_name, "", {"entries": given, "atomic": atomic}, idempotency_key)
+
+    async def withdraw(self, list_name: str, identifiers: Iterable[str] = (), **which: Any) -> EntriesResponse:
+        """Take entries off an own list: identifiers, or all of one `case`; `reason` is a word of the table.
+
+        `atomic` changes nothing if one of them cannot be; `idempotency_key` is drawn if you give none.
+        """
+        return await self._decide(list_name, "/withdraw", identifiers, which)
+
+    async def dispute(self, list_name: str, identifiers: Iterable[str] = (), **which: Any) -> EntriesResponse:
+        """Mark entries of an own list as disputed, as `withdraw`; `reason` is free."""
+        return await self._decide(list_name, "/dispute", identifiers, which)
+
+    async def restore(self, list_name: str, identifiers: Iterable[str] = (), **which: Any) -> EntriesResponse:
+        """End a dispute or undo a withdrawal, as `withdraw`; `reason` is free."""
+        return await self._decide(list_name, "/restore", identifiers, which)
+
+    async def show(self, identifier: str, list_name: str | None = None) -> tuple[EntryModel, ...]:
+        """Why an identifier stands on own lists, its history, and which members hold it."""
+        body = {"identifier": identifier, "list": list_name}
+        return _read(EntryResponse, await self._send("POST", "/v1/entries/show", body, self._timeout, {})).entries
+
+    async def _decide(
+        self, list_name: str, action: str, identifiers: Iterable[str], which: dict[str, Any]
+    ) -> EntriesResponse:
+        key = which.pop("idempotency_key", None)
+        return await self._change(list_name, action, {"identifiers": list(identifiers), **which}, key)
+
+    async def _change(self, list_name: str, action: str, body: Mapping[str, Any], key: str | None) -> EntriesResponse:
+        path = f"/v1/lists/{list_name}/entries{action}"
+        return _read(EntriesResponse, await self._post(path, body, self._timeout, key or str(uuid4())))
+
     async def _post(self, path: str, body: Mapping[str, Any], seconds: float, key: str) -> bytes:
         headers = {"Idempotency-Key": f'"{key}"'}
         return await self._send("POST", path, body, self._timeout + seconds, headers)
@@ -209,6 +252,10 @@ def question(
     if deadline_ms is not None:
         body["deadline_ms"] = deadline_ms
     return body
+
+
+def _plain(entry: EntryRequest | Mapping[str, Any]) -> dict[str, Any]:
+    return entry.model_dump(mode="json", exclude_none=True) if isinstance(entry, EntryRequest) else dict(entry)
 
 
 def _seconds(bodies: Iterable[Mapping[str, Any]]) -> float:

@@ -48,14 +48,23 @@ class UpsertRequest(Request):
 
 
 class DecisionRequest(Request):
-    """Which entries are to be withdrawn, disputed or restored: identifiers, or all of one case reference."""
+    """Which entries are to be disputed or restored: identifiers, or all of one case reference."""
 
     identifiers: list[GivenIdentifier] = Field(default_factory=list, max_length=MAX_ENTRIES, repr=False)
     case: RecordText = ""
-    reason: Annotated[StrictStr, Field(min_length=1, max_length=REASON_BYTES)] = Field(
-        description="Why; to withdraw one of withdrawn, corrected, erroneous, appeal_upheld."
-    )
+    reason: StrictStr = Field(min_length=1, max_length=REASON_BYTES, description="Why, in a few words.")
     atomic: StrictBool = Field(default=False, description="Change nothing if one of them cannot be changed.")
+
+
+class WithdrawRequest(Request):
+    """Which entries are to be withdrawn: identifiers, or all of one case reference."""
+
+    identifiers: list[GivenIdentifier] = Field(default_factory=list, max_length=MAX_ENTRIES, repr=False)
+    case: RecordText = ""
+    reason: Literal["withdrawn", "corrected", "erroneous", "appeal_upheld"] = Field(
+        description="Why; after appeal_upheld no import lists it again."
+    )
+    atomic: StrictBool = Field(default=False, description="Change nothing if one of them cannot be withdrawn.")
 
 
 class EntryResult(Model):

@@ -63,6 +63,7 @@ VERBS = {
     "sharing.importing",
     "sharing.changing",
     "sharing.barring",
+    "sharing.upserting",
     "sharing.compare",
     "query.check",
     "query.ask",

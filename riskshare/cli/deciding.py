@@ -52,7 +52,7 @@ async def _decide(
     told.tell(screen)
     if outcome:
         outcome.tell(screen, of.name)
-    return 1 if any(one.code not in (None, "unchanged") for one in settled) else 0
+    return 0 if all(one.done for one in settled) else 1
 
 
 def decider_of(own: Own) -> Decider:

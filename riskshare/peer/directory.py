@@ -56,6 +56,10 @@ class Directory:
 
     # -- the registry in force -------------------------------------------------------
 
+    def most_days(self, category: str) -> int:
+        """The longest term of an entry of that category by the registry in force, in days."""
+        return self.current().most_days(category)
+
     def current(self) -> Registry:
         """The registry in force; the same object as long as there is no newer one."""
         return self._registry

@@ -153,7 +153,7 @@ def owner_half(shared: Shared) -> OwnerHalf:
         terms=terms_of(shared.config),
         now=now,
         random=secrets.token_bytes,
-        most_days=lambda category: directory.current().most_days(category),
+        most_days=directory.most_days,
         watch=BuildingWatch(shared.metrics, time.monotonic),
     )
     quotas = Quotas(share=1 / shared.workers)

@@ -32,6 +32,7 @@ from riskshare.peer.appeals import AppealsSeen
 from riskshare.peer.auditing import Auditing
 from riskshare.peer.chores import Chore, Chores
 from riskshare.peer.directory import Directory
+from riskshare.peer.entries import OwnEntries
 from riskshare.peer.freshness import gauge_lists
 from riskshare.peer.ledger import LedgerWork, witness_of
 from riskshare.peer.opening import now, opened_store, read_member
@@ -225,6 +226,7 @@ class Peer:
             idempotency=Idempotency(shared.store.idempotency, member.keys.data, secrets.token_bytes),
             metrics=shared.metrics,
             limits=Limits(self.config.check.deadline_ms, self.config.check.max_identifiers),
+            entries=OwnEntries(member.name, member.data_key, shared.store, shared.directory.most_days),
         )
         operations = operations_application(
             metrics=shared.metrics, health=self._health(), readiness=self._readiness(), workers=self._among

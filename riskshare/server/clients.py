@@ -7,6 +7,7 @@
     GET  /v1/receipts/{id}    a receipt
     GET  /v1/audits           who saw what of this member's records
     GET  /v1/checks/{id}      what is known of a former check without opening its record
+    POST /v1/lists/…/entries  entries of own lists (`riskshare.server.entries`)
     GET  /openapi.json        all of this as OpenAPI 3.1
 
 A check is not cancelled when the client goes away: its receipts and its record are kept all the same.
@@ -22,7 +23,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
 
 from riskshare.api_models import (
@@ -43,10 +44,12 @@ from riskshare.query.verdict import Question, Verdict
 from riskshare.registry import Registry
 from riskshare.server import shown
 from riskshare.server.access import ApiKeys
-from riskshare.server.idempotency import Claim, Idempotency, read_key
+from riskshare.server.entries import OwnEntries, entry_routes
+from riskshare.server.idempotency import Claim, Idempotency
 from riskshare.server.observing import Observer
 from riskshare.server.openapi import describe
 from riskshare.server.problems import InvalidRequest, identifier_error, invalid_request, problem_of
+from riskshare.server.requests import JSON, canonical, idempotency_key, json_response, model_response, read_json
 
 MAX_BODY: Final = 1024 * 1024
 """Longest request body, in bytes."""
@@ -54,8 +57,6 @@ MAX_BODY: Final = 1024 * 1024
 AT_ONCE: Final = 64
 """So many checks of one request run at once; the deadline of each begins when it does."""
 
-JSON: Final = "application/json"
-_HEADERS: Final = {"Content-Type": JSON, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _UUID: Final = "{check:[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}}"
 
 
@@ -145,20 +146,20 @@ class _Clients:
 
     async def check(self, request: web.Request) -> web.Response:
         api_key = self._keys.allow(request, "check")
-        key = _idempotency_key(request)
-        body = await _read(request)
+        key = idempotency_key(request)
+        body = await read_json(request)
         try:
             asked = CheckRequest.model_validate_json(body)
         except ValidationError as error:
             raise invalid_request(error) from None
         question = self._question(asked)
-        claim = None if key is None else self._idempotency.claim(api_key, key, _canonical("check", asked))
-        return _json(await self._decide(question, claim))
+        claim = None if key is None else self._idempotency.claim(api_key, key, canonical("check", asked))
+        return json_response(await self._decide(question, claim))
 
     async def checks(self, request: web.Request) -> web.Response:
         api_key = self._keys.allow(request, "check")
-        key = _idempotency_key(request)
-        body = await _read(request)
+        key = idempotency_key(request)
+        body = await read_json(request)
         items, bare = _items(body)
         canonical = b"checks\n" + json.dumps(items, sort_keys=True).encode()
         width = asyncio.Semaphore(AT_ONCE)
@@ -173,7 +174,7 @@ class _Clients:
             if isinstance(result, BaseException):
                 raise result
         array = b"[" + b",".join(result for result in results if isinstance(result, bytes)) + b"]"
-        return _json(array if bare else b'{"results":' + array + b"}")
+        return json_response(array if bare else b'{"results":' + array + b"}")
 
     def _claim(self, api_key: str, key: str | None, request: bytes, place: int) -> Claim | None:
         return None if key is None else self._idempotency.claim(api_key, key, request, place)
@@ -236,29 +237,29 @@ class _Clients:
 
     async def lists(self, request: web.Request) -> web.Response:
         self._keys.allow(request, "check", "publish", "audit", "admin")
-        return _model(ListsResponse(lists=tuple(await self._lists.lists())))
+        return model_response(ListsResponse(lists=tuple(await self._lists.lists())))
 
     async def members(self, request: web.Request) -> web.Response:
         self._keys.allow(request, "check", "publish", "audit", "admin")
-        return _model(shown.members(self._registries.current(), await self._logs.logs()))
+        return model_response(shown.members(self._registries.current(), await self._logs.logs()))
 
     async def audits(self, request: web.Request) -> web.Response:
         self._keys.allow(request, "audit")
-        return _model(AuditsResponse(audits=tuple(await self._audits.audits())))
+        return model_response(AuditsResponse(audits=tuple(await self._audits.audits())))
 
     async def receipt(self, request: web.Request) -> web.Response:
         self._keys.allow(request, "check", "audit")
         found = await self._kept.receipt(bytes.fromhex(request.match_info["receipt"]))
         if found is None:
             raise InputError("This peer keeps no receipt of that id.", code="not_found")
-        return _model(shown.receipt(found))
+        return model_response(shown.receipt(found))
 
     async def former_check(self, request: web.Request) -> web.Response:
         self._keys.allow(request, "check", "audit")
         found = await self._kept.check(UUID(request.match_info["check"]))
         if found is None:
             raise InputError("This peer keeps no check of that id.", code="not_found")
-        return _model(shown.check(found))
+        return model_response(shown.check(found))
 
     async def openapi(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._openapi, headers={"Content-Type": JSON})
@@ -293,31 +294,6 @@ def _items(body: bytes) -> tuple[list[object], bool]:
     return items, bare
 
 
-def _idempotency_key(request: web.Request) -> str | None:
-    given = request.headers.getall("Idempotency-Key", ())
-    if len(given) > 1:
-        raise IdempotencyError("There are several Idempotency-Key headers.", code="idempotency_key_malformed")
-    return read_key(given[0]) if given else None
-
-
-async def _read(request: web.Request) -> bytes:
-    if request.content_type != JSON or "Content-Encoding" in request.headers:
-        raise InputError(f"The body is {JSON}, not encoded further.", code="unsupported_media_type")
-    return await request.read()
-
-
-def _canonical(kind: str, model: BaseModel) -> bytes:
-    return kind.encode() + b"\n" + model.model_dump_json().encode()
-
-
-def _json(data: bytes) -> web.Response:
-    return web.Response(body=data, headers=_HEADERS)
-
-
-def _model(model: BaseModel) -> web.Response:
-    return _json(model.model_dump_json().encode())
-
-
 def clients_application(
     *,
     member: str,
@@ -331,6 +307,7 @@ def clients_application(
     idempotency: Idempotency,
     metrics: Metrics,
     limits: Limits,
+    entries: OwnEntries,
 ) -> web.Application:
     """Make the application of the clients' listener; serve it over TLS, or plain on loopback (see `listen`)."""
     clients = _Clients(
@@ -356,6 +333,7 @@ def clients_application(
             web.get("/v1/audits", clients.audits),
             web.get("/v1/receipts/{receipt:[0-9a-f]{64}}", clients.receipt),
             web.get(f"/v1/checks/{_UUID}", clients.former_check),
+            *entry_routes(entries, keys, idempotency),
             web.get("/openapi.json", clients.openapi),
         ]
     )

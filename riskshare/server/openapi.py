@@ -9,6 +9,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from riskshare.api_entries import (
+    DecisionRequest,
+    EntriesResponse,
+    EntryResponse,
+    ShowRequest,
+    UpsertRequest,
+    WithdrawRequest,
+)
 from riskshare.api_models import (
     MAX_CHECKS,
     AuditsResponse,
@@ -23,12 +31,21 @@ from riskshare.api_models import (
     ReceiptModel,
 )
 
-_REQUESTS: tuple[type[BaseModel], ...] = (CheckRequest, ChecksRequest)
+_REQUESTS: tuple[type[BaseModel], ...] = (
+    CheckRequest,
+    ChecksRequest,
+    DecisionRequest,
+    ShowRequest,
+    UpsertRequest,
+    WithdrawRequest,
+)
 _RESPONSES: tuple[type[BaseModel], ...] = (
     AuditsResponse,
     CheckModel,
     CheckResponse,
     ChecksResponse,
+    EntriesResponse,
+    EntryResponse,
     ListsResponse,
     MembersResponse,
     ProblemModel,
@@ -39,7 +56,7 @@ _REFUSALS: Mapping[int, str] = {
     401: "The API key is missing, wrong or expired.",
     403: "The API key may not do this, or not from here.",
     404: "There is no such thing.",
-    409: "A request with this Idempotency-Key is being worked on.",
+    409: "A request with this Idempotency-Key is being worked on; or the never-list was added to meanwhile: repeat.",
     413: "The body is longer than 1 MiB.",
     415: "The body is not application/json.",
     422: "A field or an identifier is not valid, or the Idempotency-Key was used for another request.",
@@ -111,6 +128,7 @@ def _paths() -> dict[str, Any]:
         "/v1/lists": {
             "get": _operation("lists", "The lists that a check consults.", _ref("ListsResponse"), (401, 403))
         },
+        **_entry_paths(),
         "/v1/members": {"get": _operation("members", "The network's members.", _ref("MembersResponse"), (401, 403))},
         "/v1/audits": {
             "get": _operation(
@@ -141,6 +159,43 @@ def _paths() -> dict[str, Any]:
     }
 
 
+def _entry_paths() -> dict[str, Any]:
+    changing = (400, 401, 403, 404, 409, 413, 415, 422, 503)
+    place = ("list", {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"})
+    decisions = {
+        "withdraw": ("Take entries off a list.", "WithdrawRequest"),
+        "dispute": ("Mark entries as disputed: they still answer, and say so.", "DecisionRequest"),
+        "restore": ("End a dispute, or undo a withdrawal while the term lasts.", "DecisionRequest"),
+    }
+    paths = {
+        "/v1/lists/{list}/entries": {
+            "post": _operation(
+                "upsert",
+                "List entries, each answered on its own.",
+                _ref("EntriesResponse"),
+                changing,
+                body=_ref("UpsertRequest"),
+                parameter=place,
+            )
+        },
+        "/v1/entries/show": {
+            "post": _operation(
+                "show",
+                "Why an identifier stands on own lists, its history, and who has it.",
+                _ref("EntryResponse"),
+                (400, 401, 403, 404, 413, 415, 422, 503),
+                body=_ref("ShowRequest"),
+                keyed=False,
+            )
+        },
+    }
+    for name, (summary, model) in decisions.items():
+        paths[f"/v1/lists/{{list}}/entries/{name}"] = {
+            "post": _operation(name, summary, _ref("EntriesResponse"), changing, body=_ref(model), parameter=place)
+        }
+    return paths
+
+
 def _ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -153,16 +208,19 @@ def _operation(
     *,
     body: Mapping[str, Any] | None = None,
     parameter: tuple[str, Mapping[str, Any]] | None = None,
+    keyed: bool = True,
 ) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "Done.", "content": {"application/json": {"schema": answer}}}}
     for status in refusals:
         content = {"application/problem+json": {"schema": _ref("ProblemModel")}}
         responses[str(status)] = {"description": _REFUSALS[status], "content": content}
     operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": responses}
+    parameters = []
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-        operation["parameters"] = [_KEY]
+        parameters = [_KEY] if keyed else []
     if parameter is not None:
-        place = {"name": parameter[0], "in": "path", "required": True, "schema": parameter[1]}
-        operation["parameters"] = [place]
+        parameters = [{"name": parameter[0], "in": "path", "required": True, "schema": parameter[1]}, *parameters]
+    if parameters:
+        operation["parameters"] = parameters
     return operation

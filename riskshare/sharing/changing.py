@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from riskshare.errors import InputError
 from riskshare.membership.identifier import Identifier, parse
@@ -40,11 +40,13 @@ class Lists(Protocol):
         reseal: Reseal,
         never_upto: int | None,
         atomic: bool,
+        reply: Callable[[Sequence[Settled]], Any] | None = None,
     ) -> Sequence[Settled]:
         """Give entries that state, in one transaction: those of the handles, or those of a case.
 
         Those that `refuse` gives a code for stay as they are, and so do all of them then with `atomic`. `never_upto` is
-        that of the never-list asked by `refuse`, None if it asks none. Raises InputError `never_changed`.
+        that of the never-list asked by `refuse`, None if it asks none. What `reply` makes of it is kept in the same
+        transaction. Raises InputError `never_changed`.
         """
 
 
@@ -85,11 +87,13 @@ class Decider:
         identifiers: Sequence[Identifier] = (),
         case: str = "",
         atomic: bool = False,
-    ) -> list[Settled]:
+        reply: Callable[[Sequence[Settled]], Any] | None = None,
+    ) -> Sequence[Settled]:
         """Withdraw, dispute or restore, as the action of `change` says; give what became of each.
 
         In the order of the identifiers, one result each; or of all entries with that case reference, in some order.
-        With `atomic`, one that cannot be changed keeps all as they are.
+        With `atomic`, one that cannot be changed keeps all as they are. What `reply` makes of the results is kept in
+        the same transaction; where `atomic` kept all as they are, it is not.
 
         Raises:
             InputError: `reason_missing`; `unknown_case`, no entry of the list has that reference; `never_changed`.
@@ -102,6 +106,13 @@ class Decider:
         state = ACTIONS[change.action]
         never = await self._never.never_list(self._data_key) if state == "active" else None
         handles = [self._data_key.handle(one.oprf_input, name) for one in identifiers]
+
+        def in_order(settled: Sequence[Settled]) -> Sequence[Settled]:
+            found = {one.handle: one for one in settled}
+            if case:
+                return settled
+            return [found.get(handle) or Settled(handle, None, None, "not_listed") for handle in handles]
+
         settled = await self._lists.settle(
             of.id,
             handles,
@@ -112,13 +123,11 @@ class Decider:
             reseal=self._reseal,
             never_upto=None if never is None else never.upto,
             atomic=atomic,
+            reply=None if reply is None else lambda settled: reply(in_order(settled)),
         )
-        if case:
-            if not settled:
-                raise InputError("No entry of this list has that case reference.", code="unknown_case")
-            return list(settled)
-        found = {one.handle: one for one in settled}
-        return [found.get(handle) or Settled(handle, None, None, "not_listed") for handle in handles]
+        if case and not settled:
+            raise InputError("No entry of this list has that case reference.", code="unknown_case")
+        return in_order(settled)
 
     def _refusing(self, never: NeverList | None) -> Refuse:
         now = self._now()

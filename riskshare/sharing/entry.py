@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from riskshare.encoding import length_prefixed
+from riskshare.encoding import canonical_json, length_prefixed, sha256
 from riskshare.errors import OpenError
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
@@ -111,6 +111,22 @@ def reseal(key: DataKey, list_name: str, entry: StoredEntry, state: State, nonce
     if state != "withdrawn" and (old := Record.from_bytes(record)).disputed != disputed:
         record = replace(old, disputed=disputed).to_bytes()
     return Resealed(key.seal_identifier(value, nonce, row=entry.id, list_name=list_name, state=state), record)
+
+
+def content_of(record: Record) -> bytes:
+    """What makes two records different in substance, 16 bytes: all but the moment of listing.
+
+    The term counts by the day, so that importing one file twice in a day changes nothing.
+    """
+    parts = {
+        "appeal": record.appeal,
+        "case": record.case,
+        "evidence": record.evidence,
+        "level": record.level,
+        "reason": record.reason,
+        "valid_until": f"{record.valid_until:%Y-%m-%d}",
+    }
+    return sha256(canonical_json(parts))[:16]
 
 
 def _derive(root: bytes, use: bytes) -> bytes:

@@ -16,10 +16,9 @@ from itertools import islice
 from typing import BinaryIO, Final, Protocol
 from uuid import UUID
 
-from riskshare.encoding import canonical_json, sha256
 from riskshare.errors import InputError
 from riskshare.membership.record import Record
-from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
+from riskshare.sharing.entry import NONCE_BYTES, DataKey, content_of, reseal
 from riskshare.sharing.kept import Change, EntryRow, ImportCounts, ListRow, Resealed, State, StoredEntry
 from riskshare.sharing.reading import read_rows
 from riskshare.sharing.rows import BadRow, Defaults, Row
@@ -181,19 +180,3 @@ class Importer:
             valid_until=row.record.valid_until,
             case_handle=self._data_key.case_handle(row.record.case, list_name) if row.record.case else None,
         )
-
-
-def content_of(record: Record) -> bytes:
-    """What makes two records different in substance, 16 bytes: all but the moment of listing.
-
-    The term counts by the day, so that importing one file twice in a day changes nothing.
-    """
-    parts = {
-        "appeal": record.appeal,
-        "case": record.case,
-        "evidence": record.evidence,
-        "level": record.level,
-        "reason": record.reason,
-        "valid_until": f"{record.valid_until:%Y-%m-%d}",
-    }
-    return sha256(canonical_json(parts))[:16]

@@ -16,7 +16,13 @@ from riskshare.sharing.kept import State, StoredEntry
 
 Refusal = Literal["unchanged", "not_listed", "term_over", "never_listed"]
 
+Effect = Literal["listed", "replaced", "relisted", "unchanged", "disputed", "barred"]
+"""What becomes of an entry that is to be listed, by what stands there."""
+
 UPHELD: Final = "appeal_upheld"
+
+WITHDRAWALS: Final = ("withdrawn", "corrected", "erroneous", "appeal_upheld")
+"""Why people withdraw entries; the segment's table has the reasons of other withdrawals besides."""
 
 SENTENCES: Final[dict[Refusal, str]] = {
     "unchanged": "It is in this state already.",
@@ -36,6 +42,11 @@ class Settled:
     code: Refusal | None
 
     @property
+    def done(self) -> bool:
+        """Whether the entry is now as was asked for."""
+        return self.code in (None, "unchanged")
+
+    @property
     def upheld(self) -> bool:
         """Whether an appeal of the person was upheld before."""
         return self.reason == UPHELD
@@ -50,3 +61,17 @@ def refusal(entry: StoredEntry, state: State, now: datetime, longest: timedelta)
     if state == "active" and (entry.valid_until <= now or entry.valid_until - entry.valid_from > longest):
         return "term_over"
     return None
+
+
+def effect(state: State | None, reason: str | None, *, same: bool) -> Effect:
+    """What becomes of an entry that is to be listed where one of that state stands, or none.
+
+    `reason` is why that one was withdrawn, `same` whether it says the same.
+    """
+    if state is None:
+        return "listed"
+    if state == "disputed":
+        return "disputed"
+    if state == "withdrawn":
+        return "barred" if reason == UPHELD else "relisted"
+    return "unchanged" if same else "replaced"

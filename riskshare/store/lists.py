@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, final
 
 from riskshare.errors import InputError
-from riskshare.sharing.kept import PEER, Change, ChangeCounts, ListCounts, ListRow, State, StoredEntry
+from riskshare.sharing.kept import PEER, Change, ChangeCounts, EntryRow, ListCounts, ListRow, State, StoredEntry
 from riskshare.sharing.segment import REASONS
-from riskshare.sharing.states import Refusal, Settled
+from riskshare.sharing.states import Effect, Refusal, Settled
 from riskshare.store.connection import KEYSET_LOCK, LOCK_CLASS, Target, affected
 from riskshare.store.entries import (
     SQL,
@@ -26,6 +26,7 @@ from riskshare.store.entries import (
 )
 from riskshare.store.failures import guarded
 from riskshare.store.intake import Import, importing
+from riskshare.store.upserts import KeptReply, effects_of, keep_reply, write_rows
 
 if TYPE_CHECKING:
     from riskshare.store.connection import Connection, Pool
@@ -193,6 +194,7 @@ class Lists:
         reseal: Reseal,
         never_upto: int | None,
         atomic: bool,
+        reply: Callable[[Sequence[Settled]], KeptReply] | None = None,
     ) -> list[Settled]:
         """Give entries a state, in one transaction: those of the handles, or those of a case (see `Decider`).
 
@@ -214,12 +216,39 @@ class Lists:
                     settled.append(Settled(one.handle, one.state, one.reason, code))
                     if code is None:
                         changing.append(one)
-            if atomic and any(one.code for one in settled):
+            if atomic and (len(settled) < len(set(handles)) or any(not one.done for one in settled)):
                 return settled
             await change_states(connection, of, _batches(changing), state=state, reason=reason, reseal=reseal)
             if changing:
                 await conclude(connection, of, change, _counted(changing, state))
+            if settled or case_handle is None:
+                await keep_reply(connection, reply, settled)
         return settled
+
+    async def upsert(
+        self,
+        list_id: int,
+        rows: Sequence[EntryRow],
+        change: Change,
+        *,
+        never_upto: int,
+        atomic: bool,
+        reply: Callable[[Mapping[bytes, Effect]], KeptReply] | None = None,
+    ) -> dict[bytes, Effect]:
+        """Write rows of different handles in one transaction; what becomes of each, by handle (see `Upserter`).
+
+        Raises:
+            InputError: `unknown_list`, `never_changed`.
+
+        """
+        async with self._writing() as connection:
+            of = await locked(connection, list_id)
+            await refuse_newer_rules(connection, never_upto)
+            effects = await effects_of(connection, of, rows)
+            if not (atomic and {"disputed", "barred"} & set(effects.values())):
+                await write_rows(connection, of, rows, effects, change)
+                await keep_reply(connection, reply, effects)
+        return effects
 
     async def live_handles(self, list_id: int, handles: Sequence[bytes]) -> list[bytes]:
         """Those handles whose entries are on the list, not withdrawn."""

@@ -136,10 +136,12 @@ async def test_a_decision_without_a_reason_is_refused(desk):
 
 async def test_atomic_is_all_or_nothing(desk, sql):
     assert await desk.decide(DISPUTE, NUMBERS[0]) == [None]
-    assert await desk.decide(DISPUTE, NUMBERS[0], NUMBERS[1], atomic=True) == ["unchanged", None]
+    assert await desk.decide(DISPUTE, NUMBERS[1], "phone:+8613900139000", atomic=True) == [None, "not_listed"]
+    await desk.decide(withdrawal("corrected"), NUMBERS[5])
+    assert await desk.decide(DISPUTE, NUMBERS[1], NUMBERS[5], atomic=True) == [None, "not_listed"]
     assert (await desk.states())[1] == ("active", False)
-    assert await desk.decide(DISPUTE, NUMBERS[1], NUMBERS[2], atomic=True) == [None, None]
-    assert await sql.fetchval("select count(*) from list_changes where action = 'dispute'") == 2
+    assert await desk.decide(DISPUTE, NUMBERS[0], NUMBERS[1], NUMBERS[1], atomic=True) == ["unchanged", None, None]
+    assert await sql.fetchval("select sum(disputed) from list_changes") == 2
 
 
 @pytest.mark.parametrize("rule", [exact_rule(NUMBERS[0]), prefix_rule("phone:+861380013800")], ids=["exact", "prefix"])

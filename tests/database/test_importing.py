@@ -22,8 +22,8 @@ import pytest
 from riskshare.errors import InputError, StoreError
 from riskshare.membership.identifier import parse
 from riskshare.membership.record import Record
-from riskshare.sharing.entry import DataKey
-from riskshare.sharing.importing import BATCH, Importer, content_of
+from riskshare.sharing.entry import DataKey, content_of
+from riskshare.sharing.importing import BATCH, Importer
 from riskshare.sharing.kept import ListCounts
 from riskshare.sharing.rows import Defaults
 from tests.simulator.publishing import START, Clock

@@ -30,7 +30,7 @@ def served() -> Iterator[tuple[str, str]]:
 
     async def serve() -> None:
         async with till() as api:
-            found.extend([api.url, api.keys["check"].secret])
+            found.extend([api.url, api.keys["both"].secret])
             loops.append(asyncio.get_running_loop())
             ready.set()
             await stop.wait()

@@ -8,21 +8,25 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
+from typing import Any
 from uuid import UUID
 
 import aiohttp
 
+from riskshare.api_entries import EntriesResponse, EntryModel, EntryResult, UpsertRequest
 from riskshare.api_models import AuditModel, ListModel, LogModel
 from riskshare.config_sections import ApiKeySection, Scope
-from riskshare.errors import IdempotencyError, StoreError
+from riskshare.errors import IdempotencyError, InputError, StoreError
 from riskshare.keys import ApiKey, new_api_key
 from riskshare.ledger.receipt import KeptReceipt
 from riskshare.ledger.sealed import SealedCheck
+from riskshare.membership.identifier import Identifier
 from riskshare.metrics import Metrics
 from riskshare.query.message import new_batch
 from riskshare.query.verdict import Question, Verdict
 from riskshare.server.access import ApiKeys
 from riskshare.server.clients import Limits, clients_application
+from riskshare.server.entries import OwnEntries
 from riskshare.server.idempotency import Idempotency, KeptReply
 from riskshare.server.listen import listen
 from tests.simulator.listening import View
@@ -131,6 +135,32 @@ class Kept:
         return self.asked
 
 
+class Entries:
+    """Own lists: there is one, `fraud`, and nothing on it."""
+
+    async def upsert(
+        self, list_name: str, wanted: UpsertRequest, _author: str, reply: Callable[[EntriesResponse], object] | None
+    ) -> EntriesResponse:
+        found = self._results(list_name, len(wanted.entries), "listed")
+        if reply is not None:
+            reply(found)
+        return found
+
+    async def decide(self, list_name: str, _action: str, wanted: Any, **_: Any) -> EntriesResponse:
+        return self._results(list_name, len(wanted.identifiers), "none")
+
+    async def show(self, _identifier: Identifier, list_name: str | None) -> Sequence[EntryModel]:
+        if list_name not in (None, "fraud"):
+            raise InputError("There is no such list.", code="not_found")
+        return []
+
+    def _results(self, list_name: str, number: int, state: str) -> EntriesResponse:
+        if list_name != "fraud":
+            raise InputError("There is no such list.", code="not_found")
+        results = tuple(EntryResult(entry=place, done=True, state=state) for place in range(number))
+        return EntriesResponse(list="icbc/fraud", changed=number, results=results)
+
+
 @dataclass
 class Till:
     """The API as it is served, and a session towards it."""
@@ -161,12 +191,18 @@ def section(key: ApiKey, *scopes: Scope, addresses: tuple[str, ...] = ()) -> Api
 
 
 @asynccontextmanager
-async def till(*, max_identifiers: int = 4) -> AsyncIterator[Till]:
-    """The client API with keys named check, publish, audit, far (bound to an address elsewhere) and near."""
-    keys = {name: new_api_key(name) for name in ("check", "publish", "audit", "far", "near")}
+async def till(
+    *, max_identifiers: int = 4, entries: OwnEntries | None = None, answered: Any = None
+) -> AsyncIterator[Till]:
+    """The client API with keys named check, publish, both, audit, far (bound to an address elsewhere) and near.
+
+    `entries` and `answered`, the store of responses, may be real ones.
+    """
+    keys = {name: new_api_key(name) for name in ("check", "publish", "both", "audit", "far", "near")}
     sections = [
         section(keys["check"], "check"),
         section(keys["publish"], "publish"),
+        section(keys["both"], "check", "publish", "audit"),
         section(keys["audit"], "audit"),
         section(keys["far"], "check", addresses=("192.0.2.0/24",)),
         section(keys["near"], "check", addresses=("192.0.2.0/24", "127.0.0.0/8")),
@@ -184,9 +220,12 @@ async def till(*, max_identifiers: int = 4) -> AsyncIterator[Till]:
         audits=kept,
         registries=view,
         keys=ApiKeys(sections, lambda: time[0]),
-        idempotency=Idempotency(replies, seed("data"), lambda size: seed("nonce", len(replies.rows))[:size]),
+        idempotency=Idempotency(
+            answered or replies, seed("data"), lambda size: seed("nonce", len(replies.rows))[:size]
+        ),
         metrics=metrics,
         limits=Limits(deadline_ms=150, identifiers=max_identifiers),
+        entries=entries or Entries(),
     )
     listening = await listen(app, "127.0.0.1", 0, name="clients")
     url = f"http://127.0.0.1:{listening.port}"

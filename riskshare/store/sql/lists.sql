@@ -189,3 +189,29 @@ set id = excluded.id, sealed = excluded.sealed, record = excluded.record, conten
 
 -- name: rules_since
 select exists (select from never_rules where number > $1)
+
+-- name: standing
+select handle, state, reason, content from entries where list_id = $1 and handle = any($2::bytea[])
+
+-- name: keep_former_of
+insert into entry_versions
+       (list_id, handle, superseded_by, id, sealed, record, state, reason, valid_from, valid_until, changed)
+select list_id, handle, $2, id, sealed, record, state, reason, valid_from, valid_until, changed
+from entries where list_id = $1 and handle = any($3::bytea[])
+
+-- name: write_upsert
+insert into entries
+       (id, list_id, handle, sealed, record, content, state, reason, valid_from, valid_until, changed, case_handle)
+select id, $1, handle, sealed, record, content, 'active', null, valid_from, valid_until, $2, case_handle
+from unnest($3::uuid[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[], $8::timestamptz[], $9::timestamptz[],
+            $10::bytea[])
+     as n (id, handle, sealed, record, content, valid_from, valid_until, case_handle)
+on conflict (list_id, handle) do update
+set id = excluded.id, sealed = excluded.sealed, record = excluded.record, content = excluded.content,
+    state = 'active', reason = null, valid_from = excluded.valid_from, valid_until = excluded.valid_until,
+    changed = excluded.changed, case_handle = excluded.case_handle
+
+-- name: keep_reply
+insert into idempotency (api_key, key_digest, request_digest, response) values ($1, $2, $3, $4)
+on conflict (api_key, key_digest) do update set response = excluded.response
+where idempotency.request_digest = excluded.request_digest and idempotency.response is null
