@@ -333,6 +333,26 @@ class PublishSection(Section):
         10, ge=1, le=100, description="Bytes of all deltas, in percent of the base's, that make a new base due."
     )
 
+    engine: Literal["local", "dask"] = Field(
+        "local",
+        description="Where whole lists are computed under a new key: local, on the cores of this machine; dask, on a"
+        " cluster, whose operators can then read the epoch's key and the identifiers.",
+    )
+    scheduler: str = Field("", description='The scheduler of the cluster, "tls://HOST:PORT".')
+    scheduler_ca: OptionalPath = Field(None, description="The certificate authority of the cluster, for it alone.")
+    scheduler_cert: OptionalPath = Field(None, description="This member's certificate by that authority.")
+    scheduler_key: OptionalPath = Field(None, description="Its key.")
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> PublishSection:
+        if self.scheduler and not self.scheduler.startswith("tls://"):
+            raise ValueError("scheduler must begin with tls://: the epoch key goes there.")
+        if self.engine == "dask" and not all(
+            (self.scheduler, self.scheduler_ca, self.scheduler_cert, self.scheduler_key)
+        ):
+            raise ValueError("the engine dask needs scheduler, scheduler_ca, scheduler_cert and scheduler_key.")
+        return self
+
     @model_validator(mode="after")
     def _check(self) -> PublishSection:
         if 2 * self.reissue_m > 60 * self.snapshot_term_h:

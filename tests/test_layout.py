@@ -119,6 +119,7 @@ ONLY_IN = {
     "ctypes": "sodium",
     "cffi": "nowhere",
     "asyncpg": ("store", "bench"),  # bench measures bare commits beside ours
+    "distributed": ("client",),
     "aiohttp": ("client", "server", "api_client", "bench"),
 }
 NO_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}

@@ -16,6 +16,7 @@ from riskshare.client import PeerClient
 from riskshare.config import Config
 from riskshare.cores import BACKGROUND, CORES, Threads
 from riskshare.crew import Crew
+from riskshare.errors import ConfigError
 from riskshare.ledger.receipt import KeptReceipt, UnansweredAsk
 from riskshare.membership import oprf
 from riskshare.membership.group import is_element
@@ -107,9 +108,26 @@ def terms_of(config: Config) -> Terms:
 
 
 def builders_of(member: Member, *, engine: str = "", scheduler: str = "") -> Builders:
-    """What computes tokens: the engine that the configuration names, or another one."""
-    del engine, scheduler
-    return ProcessBuilders(member.data_key, nice=BACKGROUND)
+    """What computes whole lists: the engine that the configuration names, or another one.
+
+    Raises:
+        ConfigError: the engine cannot be used as it is configured; `scheduler_not_tls`.
+
+    """
+    publish = member.config.publish
+    if (engine or publish.engine) == "local":
+        if scheduler:
+            raise ConfigError("A scheduler is of use with --engine dask only.")
+        return ProcessBuilders(member.data_key, nice=BACKGROUND)
+    ca, certificate, key = publish.scheduler_ca, publish.scheduler_cert, publish.scheduler_key
+    if ca is None or certificate is None or key is None:
+        raise ConfigError("The engine dask needs scheduler_ca, scheduler_cert and scheduler_key in [publish].")
+    try:
+        from riskshare.client.cluster import Cluster  # noqa: PLC0415 - an extra, and slow to load
+    except ModuleNotFoundError as error:
+        raise ConfigError("The engine dask is not installed. Install it: pip install 'riskshare[dask]'.") from error
+    cluster = Cluster(scheduler or publish.scheduler, ca, certificate, key)
+    return ProcessBuilders(member.data_key, engine=cluster.start)
 
 
 def rules_of(config: Config) -> Rules:
@@ -149,7 +167,8 @@ def owner_half(shared: Shared) -> OwnerHalf:
         shelf=store.publications,
         files=files,
         buildings=Buildings(member.building),
-        builders=builders_of(member),
+        builders=ProcessBuilders(member.data_key, nice=BACKGROUND),
+        engine=builders_of(member),
         terms=terms_of(shared.config),
         now=now,
         random=secrets.token_bytes,

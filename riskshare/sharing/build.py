@@ -14,7 +14,7 @@ import hashlib
 import secrets
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -34,6 +34,9 @@ SealedRow = tuple[bytes, bytes]
 StoredRow = tuple[bytes, bytes, State, bytes]
 """Row id (16 bytes), sealed identifier, state, record: an entry as it is stored."""
 
+Chunk = tuple[str, Sequence[StoredRow]]
+"""The full name of a list, and some of its entries."""
+
 # RFC 2104, 2: a key of exactly one block of SHA-256, as a token is, goes into HMAC as it stands.
 _INNER: Final = bytes(octet ^ 0x36 for octet in range(256))
 _OUTER: Final = bytes(octet ^ 0x5C for octet in range(256))
@@ -46,7 +49,7 @@ def start_worker(data_key: bytes, epoch_key: bytes) -> None:
     _keys["worker"] = (DataKey(data_key), SecretKey(epoch_key))
 
 
-def build_in_worker(job: tuple[str, Sequence[StoredRow]]) -> list[SealedRow]:
+def build_in_worker(job: Chunk) -> list[SealedRow]:
     """In a worker: the sorted rows of one chunk of a list (full name). Raises OpenError."""
     list_name, rows = job
     data_key, key = _keys["worker"]
@@ -56,6 +59,34 @@ def build_in_worker(job: tuple[str, Sequence[StoredRow]]) -> list[SealedRow]:
 def build_chunk(list_name: str, data_key: DataKey, key: SecretKey, rows: Sequence[StoredRow]) -> list[SealedRow]:
     """The sorted rows of one chunk of a list (full name). Raises OpenError."""
     return build_rows(list_name, key, open_rows(list_name, data_key, rows))
+
+
+@final
+class Part:
+    """A part of a list on its way to a machine elsewhere: entries that are open, and an epoch's key.
+
+    What it holds is in no `repr`, and so in no log and on no dashboard of that machine.
+    """
+
+    __slots__ = ("_key", "_list_name", "_rows")
+
+    def __init__(self, list_name: str, key: SecretKey, rows: list[PlainRow]) -> None:
+        """`list_name` is the full name."""
+        self._list_name = list_name
+        self._key = key.export()
+        self._rows = rows
+
+    def __repr__(self) -> str:
+        return f"Part({len(self._rows)} rows)"
+
+    def compute(self) -> list[SealedRow]:
+        """Its sorted rows."""
+        return build_rows(self._list_name, SecretKey(self._key), self._rows)
+
+
+def compute_part(part: Part) -> list[SealedRow]:
+    """On that machine: the sorted rows of a part."""
+    return part.compute()
 
 
 def stored_row(entry: StoredEntry) -> StoredRow:

@@ -121,7 +121,7 @@ class Terms:
 
 
 class Publisher:
-    """Publishes all lists of one member."""
+    """Publishes all lists of one member. `builders` compute what changed, `engine` (else the same) whole lists."""
 
     def __init__(
         self,
@@ -135,6 +135,7 @@ class Publisher:
         files: Files,
         buildings: Buildings,
         builders: Builders,
+        engine: Builders | None = None,
         terms: Terms,
         now: Callable[[], datetime],
         random: Callable[[int], bytes],
@@ -150,7 +151,7 @@ class Publisher:
         self._shelf = shelf
         self._files = files
         self._buildings = buildings
-        self._builders = builders
+        self._engine = engine or builders
         self._terms = terms
         self._now = now
         self._random = random
@@ -313,7 +314,7 @@ class Publisher:
 
     async def _build(self, job: Job, held: Held) -> int:
         while True:
-            async with self._builders(job.key) as build:
+            async with self._engine(job.key) as build:
                 base = await self._composer.base(job, build, held)
             # From here on no other snapshot of the list goes out: what it shows as gone must not come back with this.
             async with self._one_at_a_time[job.row.id]:

@@ -15,12 +15,14 @@ import pytest
 from riskshare.config import Config
 from riskshare.generate import generate
 from riskshare.peer.opening import now, opened_store, read_member
+from riskshare.sharing import builders
 from riskshare.sharing.epoch import EpochStatement
 from riskshare.sharing.kept import EpochRow
 from riskshare.sharing.published import Published
 from riskshare.statement import read_wire
 from riskshare.store.buildings import Buildings
 from riskshare.store.files import SegmentFiles
+from tests.simulator.cluster import RunningCluster
 from tests.simulator.publishing import look_up
 from tests.simulator.running import publisher_of
 
@@ -185,6 +187,23 @@ def test_of_two_rotations_at_once_one_runs(published):
     assert listed(published, 2) == LISTED
 
 
+def test_a_keyset_that_another_process_is_at_is_left_to_it(answer, published):
+    async def begin(own, store):
+        epoch = publisher_of(own, store)._epochs.new("default", 2)
+        held = [Buildings(own.building).hold(epoch.digest, name) for name in ("high-risk", "more")]
+        assert await store.publications.add_epoch(epoch)
+        return held
+
+    held = with_store(published, begin)
+    code, [shown] = answer("list", "rotate", "--config", published)
+    assert (code, shown["error"]["code"]) == (2, "rotation_running")
+    assert publish(published) == 0
+    for one in held:
+        one.close()
+    code, [done] = answer("list", "rotate", "--config", published)
+    assert (code, done["epoch"], done["resumed"]) == (0, 2, True)
+
+
 SLOW = """
 import sys
 from riskshare.sharing import composing
@@ -275,3 +294,52 @@ def test_no_more_epochs_are_begun_than_readers_take(answer, published):
     code, [shown] = answer("list", "rotate", "--config", published)
     assert (code, shown["error"]["code"]) == (2, "too_many_epochs")
     assert len(epochs(published)) == 7
+
+
+def configure(config_file, settings):
+    text = config_file.read_text()
+    for name, value in settings.items():
+        text, times = re.subn(rf"(?m)^{name} = .*$", f'{name} = "{value}"', text)
+        assert times == 1
+    config_file.write_text(text)
+
+
+def test_an_engine_that_would_send_a_key_in_the_clear_is_refused(answer, published, tmp_path):
+    configure(published, {f"scheduler_{name}": tmp_path / name for name in ("ca", "cert", "key")})
+    words = ["list", "rotate", "--engine", "dask", "--config", published]
+    code, [shown] = answer(*words, "--scheduler", "tcp://127.0.0.1:8786")
+    assert (code, shown["error"]["code"]) == (2, "scheduler_not_tls")
+    code, [shown] = answer(*words)
+    assert (code, shown["error"]["code"]) == (2, "scheduler_not_tls")
+    code, [shown] = answer("list", "rotate", "--scheduler", "tls://127.0.0.1:8786", "--config", published)
+    assert (code, shown["error"]["code"]) == (2, "config")
+    assert len(epochs(published)) == 1
+
+
+def test_the_engine_dask_needs_its_certificates(answer, published):
+    words = ["list", "rotate", "--engine", "dask", "--scheduler", "tls://127.0.0.1:8786", "--config", published]
+    code, [shown] = answer(*words)
+    assert (code, shown["error"]["code"]) == (2, "config")
+    assert "scheduler_ca" in shown["error"]["message"]
+
+
+def test_a_keyset_is_computed_on_a_cluster(answer, run, published, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        builders.ProcessBuilders.__init__,
+        "__kwdefaults__",
+        {**builders.ProcessBuilders.__init__.__kwdefaults__, "small": 1},
+    )
+    (tmp_path / "cluster").mkdir()
+    cluster = RunningCluster(tmp_path / "cluster")
+    try:
+        cluster.start()
+        configure(published, cluster.settings())
+        code, [done] = answer("list", "rotate", "--config", published)
+        assert (code, done["epoch"], done["rows"]) == (0, 2, 30)
+        assert "Compute Failed" not in cluster.logs()
+        assert "Receive client connection" in cluster.logs()
+        assert "jd/high-risk" not in cluster.logs()
+    finally:
+        cluster.stop()
+    publish(published)
+    assert listed(published, 2) == LISTED

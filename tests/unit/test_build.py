@@ -98,7 +98,7 @@ async def test_chunks_come_out_in_their_order(small):
 async def test_no_chunks_start_no_process():
     async with ProcessBuilders(DATA, small=1)(KEY) as build:
         assert [rows async for rows in build(LIST, stream([]))] == []
-        assert build._processes is None
+        assert build._pool is None
 
 
 async def test_what_fails_in_a_process_is_told_here():

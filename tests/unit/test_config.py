@@ -190,6 +190,12 @@ def test_the_pinned_digest_is_bytes(load):
         (MEMBER + "[check]\ndeadline_ms = 60001\n", "check.deadline_ms: input should be less than"),
         (MEMBER + "[listen.peers]\nport = 65536\n", "listen.peers.port: input should be less than"),
         (MEMBER + "[publish]\nfilter_rate_log2 = 20\n", "publish.filter_rate_log2: input should be less than"),
+        (MEMBER + '[publish]\nscheduler = "tcp://x:1"\n', "publish: scheduler must begin with tls://"),
+        (
+            MEMBER + '[publish]\nengine = "dask"\nscheduler = "tls://x:1"\n',
+            "publish: the engine dask needs scheduler, ",
+        ),
+        (MEMBER + '[publish]\nengine = "spark"\n', "publish.engine: input should be 'local' or 'dask'"),
         (MEMBER + '[log]\nlevel = "loud"\n', "log.level: input should be 'debug'"),
         (MEMBER + "[subscribe]\nowner_gib = 0\n", "subscribe.owner_gib: input should be greater than"),
         (MEMBER + "[subscribe]\nowner_lists = 513\n", "subscribe.owner_lists: input should be less than"),
