@@ -332,6 +332,9 @@ class PublishSection(Section):
     compact_percent: int = Field(
         10, ge=1, le=100, description="Bytes of all deltas, in percent of the base's, that make a new base due."
     )
+    replace_limit_percent: int = Field(
+        20, ge=0, le=100, description="Percent of a list's entries that a file which replaces it withdraws unforced."
+    )
 
     engine: Literal["local", "dask"] = Field(
         "local",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TextIO, final
@@ -13,11 +14,18 @@ from riskshare.keys import disk_errors
 from riskshare.sharing.rows import BadRow
 
 SHOWN: Final = 20
+PRINTED: Final = 1000
+"""Rows in the JSON that is printed; the file has all of them."""
+
+COLUMNS: Final = ("line", "column", "code", "expected", "suggestion")
 
 
 @final
 class BadRows:
-    """Takes bad rows as they come. The file is made with the first one; an older report there is written over."""
+    """Takes bad rows as they come. The file is made with the first one; an older report there is written over.
+
+    A file whose name ends in .json is written as an array of objects, any other as CSV.
+    """
 
     def __init__(self, path: Path, source: Path) -> None:
         """`source` is the file that is imported. Raises InputError if the report would be written over it."""
@@ -26,18 +34,32 @@ class BadRows:
         self.path = path
         self.first: list[BadRow] = []
         self.count = 0
+        self._reported = 0
+        self._json = path.suffix.lower() == ".json"
         self._file: TextIO | None = None
 
     def add(self, row: BadRow) -> None:
         """Report a row. Raises DiskError."""
+        self._write(row)
+        self.count += 1
+        if len(self.first) < PRINTED:
+            self.first.append(row)
+
+    def repeated(self, line: int, counting: int) -> None:
+        """Report a row that another one overrides; it is not bad, and only in the file. Raises DiskError."""
+        self._write(BadRow(line, "", "repeated", f"Line {counting} names the same; that one counts."))
+
+    def _write(self, row: BadRow) -> None:
         with disk_errors(self.path):
             if self._file is None:
                 self._file = self.path.open("w", encoding="utf-8", newline="")
-                csv.writer(self._file).writerow(("line", "column", "code", "expected"))
-            csv.writer(self._file).writerow((row.line, row.column, row.code, row.message))
-        self.count += 1
-        if len(self.first) < SHOWN:
-            self.first.append(row)
+                if not self._json:
+                    csv.writer(self._file).writerow(COLUMNS)
+            if self._json:
+                self._file.write(("[\n" if not self._reported else ",\n") + json.dumps(_fields(row)))
+            else:
+                csv.writer(self._file).writerow(_fields(row).values())
+        self._reported += 1
 
     def __enter__(self) -> Self:
         return self
@@ -47,22 +69,28 @@ class BadRows:
     ) -> None:
         if self._file is not None:
             with disk_errors(self.path):
+                if self._json:
+                    self._file.write("\n]\n")
                 self._file.close()
 
     def to_json(self) -> dict[str, Any]:
         """For a program."""
-        first = [
-            {"line": row.line, "column": row.column, "code": row.code, "expected": row.message} for row in self.first
-        ]
-        return {"bad_rows": first, "bad_rows_file": str(self.path) if self.count else None}
+        return {
+            "bad_rows": [_fields(row) for row in self.first],
+            "bad_rows_file": str(self.path) if self._reported else None,
+        }
 
     def tell(self, screen: Screen) -> None:
         """Show the first ones."""
         if not self.count:
             return
-        rows = [(f"{row.line:,}", row.column or "-", row.code, row.message) for row in self.first]
-        screen.table(("line", "column", "code", "expected"), rows, right=("line",))
-        shown = f", the first {SHOWN} of them above" if self.count > SHOWN else ""
-        screen.say(
-            f"Reported in {self.path}: {counted(self.count, 'bad row')}{shown}; the text of no row is in it.", "dim"
-        )
+        rows = [
+            (f"{row.line:,}", row.column or "-", row.code, row.message, row.suggestion) for row in self.first[:SHOWN]
+        ]
+        screen.table(COLUMNS, rows, right=("line",))
+        more = f"; and {self.count - SHOWN:,} more in" if self.count > SHOWN else " reported in"
+        screen.say(f"{counted(self.count, 'bad row')}{more} {self.path}; the text of no row is in it.", "dim")
+
+
+def _fields(row: BadRow) -> dict[str, Any]:
+    return dict(zip(COLUMNS, (row.line, row.column, row.code, row.message, row.suggestion), strict=True))

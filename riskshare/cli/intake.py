@@ -1,28 +1,32 @@
-"""The work of `list import`."""
+"""The work of `list import` and `list imports`."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+import stat
+import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+from uuid import UUID
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from riskshare.cli.acting import Own, opened
 from riskshare.cli.bad_rows import BadRows
+from riskshare.cli.import_progress import shown
 from riskshare.cli.publication import Outcome, await_publication
-from riskshare.cli.screen import Screen, counted
+from riskshare.cli.screen import Screen, counted, day, minute
+from riskshare.encoding import format_time
 from riskshare.errors import ConfigError, InputError
-from riskshare.peer.opening import new_id, now
-from riskshare.sharing.importing import Importer, Report
+from riskshare.peer.intake import importer_of
+from riskshare.sharing.importing import Order, Report
 from riskshare.sharing.kept import ListRow
+from riskshare.sharing.reading import HEAD_BYTES, format_of
 from riskshare.sharing.rows import Defaults
+from riskshare.sharing.staged import ImportRow, SavedMapping
 
 _KINDS: Final = (
     ("new", "new"),
@@ -48,14 +52,17 @@ class Wish:
     replace: bool
     dry_run: bool
     author: str
+    format: str = ""
+    force: bool = False
+    saved_mapping: bool = True
 
 
 def import_into(config_file: Path, wish: Wish, *, json: bool) -> int:
-    """Import a file; returns the exit code: 1 if bad rows kept it from being imported.
+    """Import a file; returns the exit code: 1 if bad rows, or too much to withdraw, kept it from being imported.
 
     Raises:
-        InputError: the file, an option or the list's name is not usable; nothing was changed.
-        StoreError, DiskError: as `Importer.run`; nothing was changed.
+        InputError: the file, an option or the list's name is not usable; the list was not changed.
+        StoreError, DiskError: as `Importer.run`; the list was not changed.
 
     """
     return asyncio.run(_import(config_file, wish, Screen(as_json=json)))
@@ -65,16 +72,18 @@ async def _import(config_file: Path, wish: Wish, screen: Screen) -> int:
     outcome: Outcome | None = None
     async with opened(config_file, screen) as own:
         of = await own.list_named(wish.name)
-        path = wish.bad_rows_file or Path(f"{of.name}.bad-rows.csv")
-        bad = BadRows(path, wish.file)
+        bad = BadRows(wish.bad_rows_file or Path(f"{of.name}.bad-rows.csv"), wish.file)
+        columns = await _columns(own, of, wish, screen)
         try:
             with bad:
-                report = await _run(own, of, wish, bad, screen)
-        except InputError:
+                report = await _run(own, of, wish, columns, _Watched(screen, bad))
+        except InputError as error:
             bad.tell(screen)
-            raise
-        except asyncio.CancelledError:
-            screen.note("Stopped: nothing was changed.")
+            if error.code == "no_column" and columns.saved:
+                told = f"{error.message} Its columns were taken to be those of the last import: see --no-mapping."
+                raise InputError(told, code=error.code) from None
+            if error.code == "replace_too_large":
+                return _too_large(screen, error)
             raise
         if report.committed and report.counts and report.counts.changes:
             outcome = await await_publication(own, of.name, screen)
@@ -86,63 +95,92 @@ async def _import(config_file: Path, wish: Wish, screen: Screen) -> int:
     return 1 if (report.bad and not wish.skip_bad) or not report.good else 0
 
 
-async def _run(own: Own, of: ListRow, wish: Wish, bad: BadRows, screen: Screen) -> Report:
-    importer = Importer(
-        member=own.member.name,
-        data_key=own.member.data_key,
-        lists=own.store.lists,
-        now=now,
-        random=secrets.token_bytes,
-        new_id=new_id,
+def _too_large(screen: Screen, error: InputError) -> int:
+    screen.result({"error": {"code": error.code, "message": error.message}})
+    screen.say(f"Nothing was changed. {error.message}", "bold red")
+    return 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What the rows are read with; the mapping that options gave, to be kept; whether the list's last one is used."""
+
+    defaults: Defaults
+    given: SavedMapping | None = None
+    saved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """Where an import shows how it goes."""
+
+    screen: Screen
+    bad: BadRows
+
+
+async def _columns(own: Own, of: ListRow, wish: Wish, screen: Screen) -> _Columns:
+    most = own.member.registry.most_days(of.category)
+    asked = replace(wish.defaults, category=of.category, most_days=most)
+    if asked.type or asked.column or asked.region or asked.fields:
+        return _Columns(asked, SavedMapping(asked.type, asked.column, asked.region, asked.fields, wish.author))
+    saved = await own.store.imports.mapping(of.id) if wish.saved_mapping else None
+    if saved is None or saved.saved_at is None:
+        return _Columns(asked)
+    screen.note(
+        f"Columns as in the import by {saved.author} on {day(saved.saved_at)}: {saved.words()}"
+        " (--no-mapping leaves that aside).",
+        "dim",
     )
+    return _Columns(saved.over(asked), saved=True)
+
+
+async def _run(own: Own, of: ListRow, wish: Wish, columns: _Columns, watched: _Watched) -> Report:
+    stored = 0
     try:
-        file = wish.file.open("rb")
+        with await asyncio.to_thread(_seekable, wish.file) as file, shown(watched.screen, watched.bad) as watcher:
+            order = Order(
+                author=wish.author,
+                format=format_of(file.read(HEAD_BYTES), wish.file.name, wish.format),
+                skip_bad=wish.skip_bad,
+                dry_run=wish.dry_run,
+                replace=wish.replace,
+                most_withdrawn=100 if wish.force else own.member.config.publish.replace_limit_percent,
+                mapping=columns.given,
+            )
+            never = await own.store.never.never_list(own.member.data_key)
+            importer = importer_of(own.member, own.store)
+            try:
+                return await importer.run(of, file, columns.defaults, order, never=never, watcher=watcher)
+            finally:
+                stored = watcher.stored
     except OSError as error:
         raise ConfigError(f"{wish.file} cannot be read: {error.strerror}.") from error
-    with file, _progress(screen, wish.file, file) as progress:
-        return await importer.run(
-            of,
-            file,
-            replace(wish.defaults, category=of.category, most_days=own.member.registry.most_days(of.category)),
-            author=wish.author,
-            skip_bad=wish.skip_bad,
-            dry_run=wish.dry_run,
-            replace=wish.replace,
-            bad=bad.add,
-            progress=progress,
-        )
+    except asyncio.CancelledError:
+        more = f"the list was not changed; the same command goes on behind row {stored:,}."
+        watched.screen.note(f"Stopped: {more if stored else 'nothing was changed.'}")
+        raise
 
 
-@contextmanager
-def _progress(screen: Screen, path: Path, file: BinaryIO) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal: how much of the file is read, how fast, how long still."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rows]:,} rows, {task.fields[rate]:,.0f} a second"),
-        TimeRemainingColumn(),
-    )
-    size = path.stat().st_size if path.is_file() else 0
-    began = time.monotonic()
-    with Progress(*columns, console=screen.err, transient=True, disable=not screen.err.is_terminal) as bar:
-        task = bar.add_task("Reading", total=size or None, rows=0, rate=0.0)
-
-        def told(rows: int) -> None:
-            place = file.tell() if size else 0
-            rate = rows / max(time.monotonic() - began, 1e-3)
-            description = "Writing" if size and place >= size else "Reading"
-            bar.update(task, completed=place, rows=rows, rate=rate, description=description)
-
-        yield told
+def _seekable(path: Path) -> BinaryIO:
+    """The file, or what comes out of a pipe in a file without a name. Raises OSError."""
+    file = path.open("rb")
+    if stat.S_ISREG(path.stat().st_mode):
+        return file
+    with file:
+        spooled = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        shutil.copyfileobj(file, spooled)
+    spooled.seek(0)
+    return spooled
 
 
 def _result(full: str, wish: Wish, report: Report, bad: BadRows, outcome: Outcome | None) -> dict[str, Any]:
     counts = asdict(report.counts) if report.counts else {}
     return {
         "list": full,
+        "import": str(report.id),
         "dry_run": wish.dry_run,
         "committed": report.committed,
+        "resumed_at": report.resumed_at,
         "rows": report.rows,
         "good": report.good,
         "bad": report.bad_rows,
@@ -181,3 +219,77 @@ def _headline(full: str, wish: Wish, report: Report) -> tuple[str, str]:
     if wish.dry_run:
         return f"Dry run: nothing was changed in {full}. Without --dry-run it would be:", "bold"
     return f"Imported {good} into {full}" + (f", and left out {bad}." if report.bad else "."), "bold green"
+
+
+def show_imports(config_file: Path, name: str, cancel: str, *, json: bool) -> int:
+    """Show the last imports into a list, or end one that was not committed; the exit code is 1 if there is none to end.
+
+    Raises:
+        InputError: the list's name, or the import's id, is not usable.
+        StoreError: PostgreSQL is away.
+
+    """
+    return asyncio.run(_imports(config_file, name, cancel, Screen(as_json=json)))
+
+
+async def _imports(config_file: Path, name: str, cancel: str, screen: Screen) -> int:
+    async with opened(config_file, screen) as own:
+        of = await own.list_named(name)
+        rows = await own.store.imports.imports_of(of.id)
+        if cancel:
+            return await _cancel(own, rows, cancel, screen)
+    for row in rows:
+        screen.result(to_json(row))
+    screen.table(
+        ("begun", "by", "import", "state", "rows", "bad", "changes"),
+        [
+            (
+                minute(row.began_at),
+                row.author,
+                str(row.id),
+                state_of(row),
+                f"{row.rows:,}",
+                f"{sum(row.bad.values()):,}",
+                f"{row.counts.changes:,}" if row.counts else "-",
+            )
+            for row in rows
+        ],
+        right=("rows", "bad", "changes"),
+    )
+    return 0
+
+
+async def _cancel(own: Own, rows: Sequence[ImportRow], cancel: str, screen: Screen) -> int:
+    try:
+        wanted = UUID(cancel)
+    except ValueError:
+        raise InputError("An import is named by its id: see riskshare list imports.", code="not_found") from None
+    done = any(row.id == wanted for row in rows) and await own.store.imports.cancel(wanted)
+    screen.result({"import": cancel, "cancelled": done})
+    screen.say(
+        "Cancelled: nothing of it is kept." if done else "There is no such import of this list, or it is over.",
+        "" if done else "bold red",
+    )
+    return 0 if done else 1
+
+
+def state_of(row: ImportRow) -> str:
+    """The state of an import in a word: `interrupted` is one that no process works on."""
+    return "interrupted" if row.interrupted else row.state
+
+
+def to_json(row: ImportRow) -> dict[str, Any]:
+    """An import for a program."""
+    return {
+        "import": str(row.id),
+        "state": state_of(row),
+        "code": row.code,
+        "mode": row.mode,
+        "format": row.format,
+        "author": row.author,
+        "began_at": format_time(row.began_at),
+        "rows": row.rows,
+        "good": row.good,
+        "bad_by_code": dict(sorted(row.bad.items())),
+        **(asdict(row.counts) if row.counts else {}),
+    }

@@ -10,6 +10,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from riskshare.cli.import_options import (
+    AppealOption,
+    BadRows,
+    BadRowsFileOption,
+    BadRowsOption,
+    ColumnOption,
+    DaysOption,
+    DryRunOption,
+    EvidenceOption,
+    FileArgument,
+    ForceOption,
+    FormatOption,
+    LevelOption,
+    MapOption,
+    NoMappingOption,
+    ReasonOption,
+    RegionOption,
+    ReplaceOption,
+    TypeOption,
+)
 from riskshare.cli.options import CONFIG_FILE, AuthorOption, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
@@ -28,13 +48,6 @@ CaseOption = Annotated[
 ]
 
 DecisionOption = Annotated[str, typer.Option("--reason", help="Why, in a few words: kept in the list's history.")]
-
-
-class BadRows(StrEnum):
-    """What becomes of a file with bad rows."""
-
-    refuse = "refuse"
-    skip = "skip"
 
 
 class EngineName(StrEnum):
@@ -127,53 +140,73 @@ def revoke(
 def import_file(
     *,
     name: ListArgument,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE", help="CSV with a header, or one identifier a line.", exists=True, dir_okay=False
-        ),
-    ],
-    type_: Annotated[str, typer.Option("--type", help="Type of all values, such as phone.")] = "",
-    column: Annotated[str, typer.Option("--column", help="The column that holds the values.")] = "",
-    level: Annotated[str, typer.Option("--level", help="Risk level: low, medium, high, critical.")] = "high",
-    reason: Annotated[str, typer.Option("--reason", help="Why they are listed.")] = "reported",
-    evidence: Annotated[str, typer.Option("--evidence", help="What it rests on.")] = "",
-    appeal: Annotated[str, typer.Option("--appeal", help="Where a person concerned can appeal.")] = "",
-    days: Annotated[int, typer.Option("--days", help="How long entries are valid.")] = 180,
-    region: Annotated[str, typer.Option("--region", help="Country of phone numbers without +, such as CN.")] = "",
-    bad_rows: Annotated[
-        BadRows,
-        typer.Option("--bad-rows", help="refuse: any bad row, and nothing is changed; skip: import the others."),
-    ] = BadRows.refuse,
-    bad_rows_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--bad-rows-file",
-            help="Where all bad rows are reported, as CSV; else NAME.bad-rows.csv.",
-            dir_okay=False,
-        ),
-    ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="The file is the whole list: withdraw all entries that it does not name.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
+    file: FileArgument,
+    format_: FormatOption = "",
+    type_: TypeOption = "",
+    column: ColumnOption = "",
+    level: LevelOption = "high",
+    reason: ReasonOption = "reported",
+    evidence: EvidenceOption = "",
+    appeal: AppealOption = "",
+    days: DaysOption = 180,
+    region: RegionOption = "",
+    map_: MapOption = None,
+    no_mapping: NoMappingOption = False,
+    bad_rows: BadRowsOption = BadRows.refuse,
+    bad_rows_file: BadRowsFileOption = None,
+    replace: ReplaceOption = False,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
     author: AuthorOption = "",
     config: ConfigOption = CONFIG_FILE,
     json: JsonOption = False,
 ) -> None:
     """Bring the rows of a file into a list, all or none; every bad row is reported with its place and reason.
 
-    A row may have its own columns level, reason, evidence, case, appeal, days, valid_until.
+    A row may have its own columns level, reason, evidence, case, appeal, days, valid_until. What --type, --column,
+    --region and --map say is kept for the list's next import. An import that was cut off goes on where it stopped.
 
     Example: [bold]riskshare list import high-risk numbers.csv --type phone --column number --region CN[/bold]
     """
     from riskshare.cli.acting import author_of
     from riskshare.cli.intake import Wish, import_into
-    from riskshare.sharing.rows import Defaults
+    from riskshare.sharing.rows import Defaults, parse_fields
 
-    defaults = Defaults("", type_, column, region, level, reason, evidence, appeal, days)
-    wish = Wish(name, file, defaults, bad_rows is BadRows.skip, bad_rows_file, replace, dry_run, author_of(author))
+    defaults = Defaults(
+        "", type_, column, region, level, reason, evidence, appeal, days, fields=parse_fields(map_ or ())
+    )
+    wish = Wish(
+        name=name,
+        file=file,
+        defaults=defaults,
+        skip_bad=bad_rows is BadRows.skip,
+        bad_rows_file=bad_rows_file,
+        replace=replace,
+        dry_run=dry_run,
+        author=author_of(author),
+        format=format_,
+        force=force,
+        saved_mapping=not no_mapping,
+    )
     raise typer.Exit(import_into(config, wish, json=json))
+
+
+@app.command("imports")
+def imports(
+    name: ListArgument,
+    cancel: Annotated[
+        str, typer.Option("--cancel", metavar="ID", help="End this one, if it was not committed, and drop its rows.")
+    ] = "",
+    config: ConfigOption = CONFIG_FILE,
+    json: JsonOption = False,
+) -> None:
+    """Show the last imports into a list; one that was interrupted goes on when its file is imported again.
+
+    Example: [bold]riskshare list imports high-risk[/bold]
+    """
+    from riskshare.cli.intake import show_imports
+
+    raise typer.Exit(show_imports(config, name, cancel, json=json))
 
 
 @app.command("status")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from riskshare.cli.lists import BadRows
+from riskshare.cli.import_options import BadRows
 from riskshare.cli.options import CONFIG_FILE, AuthorOption, ConfigOption, JsonOption
 
 app = typer.Typer(no_args_is_help=True, help="What may stand on no list of this member: hotlines, own accounts.")

@@ -67,6 +67,22 @@ class DataKey:
         """Seal an identifier for its row, list and state."""
         return nonce + self._entries.encrypt(nonce, oprf_input, _entry_data(row, list_name, state))
 
+    def seal_rows(
+        self, list_name: str, values: Sequence[bytes], rows: Sequence[bytes], nonces: Sequence[bytes]
+    ) -> list[tuple[bytes, bytes]]:
+        """`handle` and `seal_identifier` of many OPRF inputs of a list, for rows (ids of 16 bytes) in state active."""
+        name = list_name.encode()
+        named = len(name).to_bytes(4, "big") + name
+        before, behind = ROW_BYTES.to_bytes(4, "big"), length_prefixed(name, b"active")
+        key, encrypt, digest = self._handle, self._entries.encrypt, hmac.digest
+        return [
+            (
+                digest(key, named + len(value).to_bytes(4, "big") + value, "sha256"),
+                nonce + encrypt(nonce, value, before + row + behind),
+            )
+            for value, row, nonce in zip(values, rows, nonces, strict=True)
+        ]
+
     def open_identifier(self, sealed: bytes, *, row: UUID, list_name: str, state: State) -> bytes:
         """Open what `seal_identifier` sealed: the identifier's UTF-8 bytes.
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import BinaryIO, Final, Literal, get_args
 
 from riskshare.errors import InputError
+from riskshare.sharing.never import NeverList
 from riskshare.sharing.row_csv import CsvSource, rows_of_text
 from riskshare.sharing.row_jsonl import JsonlSource, rows_of_lines
 from riskshare.sharing.row_place import Chunk, Place, Source, is_blank
@@ -21,6 +22,9 @@ Format = Literal["csv", "jsonl", "parquet", "xlsx"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
 HEAD_BYTES: Final = 8
+NOTHING: Final = NeverList()
+"""The never-list without a rule."""
+
 _BY_ENDING: Final[dict[str, Format]] = {
     "csv": "csv",
     "txt": "csv",
@@ -100,9 +104,9 @@ class Reader:
         return rows_of_lines(chunk, self.fields) if self.fields else rows_of_text(chunk.text, chunk.line)
 
 
-def reader_of(source: Source, defaults: Defaults, now: datetime) -> Reader:
-    """What takes the chunks of a source apart, at the time `now` of an import."""
-    rules = None if source.columns is None else Rules(defaults, now, source.columns)
+def reader_of(source: Source, defaults: Defaults, now: datetime, never: NeverList = NOTHING) -> Reader:
+    """What takes the chunks of a source apart, at the time `now` of an import; `never` refuses identifiers."""
+    rules = None if source.columns is None else Rules(defaults, now, source.columns, never)
     return Reader(rules, source.fields if isinstance(source, JsonlSource) else ())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from collections import deque
 from collections.abc import Iterator
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from typing import BinaryIO, Final, final
 
 from riskshare.errors import InputError
@@ -37,6 +37,8 @@ class CsvSource:
 
     def __init__(self, file: BinaryIO, defaults: Defaults) -> None:
         self._file = file
+        self.total: int | None = file.seek(0, SEEK_END)
+        file.seek(0)
         self._early: list[RawRow] = []
         self.columns: Columns | None = None
         self._first = Place()

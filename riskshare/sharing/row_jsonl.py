@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from io import SEEK_END
 from typing import Any, BinaryIO, Final, final
 
 from riskshare.errors import InputError
@@ -29,6 +30,7 @@ class JsonlSource:
 
     def __init__(self, file: BinaryIO, defaults: Defaults) -> None:
         self._file = file
+        self.total: int | None = file.seek(0, SEEK_END)
         self.columns: Columns | None = None
         self.fields: _Fields = ()
         for chunk in self.chunks(Place()):

@@ -34,9 +34,13 @@ class Chunk:
 
 
 class Source(Protocol):
-    """A file of one format. `columns` is None if it has no row that tells its columns."""
+    """A file of one format. `columns` is None if it has no row that tells its columns.
+
+    `total` is the offset of the place behind its last row, if that is known.
+    """
 
     columns: Columns | None
+    total: int | None
 
     def chunks(self, place: Place) -> Iterator[Chunk]:
         """What is behind that place, in bounded pieces."""

@@ -62,6 +62,7 @@ class ParquetSource:
                     code="column_type",
                 )
         self._width = len(names)
+        self.total: int | None = self._table.metadata.num_rows
         self._indices = [names.index(name) for name in self._needed]
 
     def chunks(self, place: Place) -> Iterator[Chunk]:
@@ -123,6 +124,7 @@ class XlsxSource:
 
     def __init__(self, file: BinaryIO, defaults: Defaults) -> None:
         self._file = file
+        self.total: int | None = None
         self.columns: Columns | None = None
         self._first = 0
         _check_size(file)

@@ -21,6 +21,7 @@ from riskshare.encoding import parse_time
 from riskshare.errors import EncodingError, IdentifierError, InputError
 from riskshare.membership.identifier import TYPES, Identifier, make, parse
 from riskshare.membership.record import LEVELS, Record
+from riskshare.sharing.never import NeverList
 from riskshare.sharing.suggest import for_identifier, for_own, for_width
 
 MAX_DAYS: Final = 3650
@@ -131,6 +132,15 @@ def check_defaults(defaults: Defaults) -> None:
             raise InputError(error.message, code="default_invalid") from error
 
 
+def parse_fields(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read a mapping written FIELD=COLUMN. Raises InputError `mapping_invalid`."""
+    if not all("=" in text for text in texts):
+        raise InputError("A mapping is written FIELD=COLUMN, such as level=Risk.", code="mapping_invalid")
+    fields = tuple((name.strip(), header.strip()) for name, _, header in (text.partition("=") for text in texts))
+    check_fields(fields)
+    return fields
+
+
 def check_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Refuse a mapping of fields to columns that cannot be meant. Raises InputError `mapping_invalid`."""
     named = [name for name, _ in fields]
@@ -200,8 +210,9 @@ def _refuse_other_separators(cells: Sequence[str]) -> None:
 class Rules:
     """What makes of the cells of a row a `Row` or a `BadRow`. It is pickled into worker processes."""
 
-    def __init__(self, defaults: Defaults, now: datetime, columns: Columns) -> None:
+    def __init__(self, defaults: Defaults, now: datetime, columns: Columns, never: NeverList) -> None:
         self._defaults = defaults
+        self._never = never
         self._now = now
         self._columns = columns
         self._whole = "identifier" in columns.names
@@ -234,6 +245,8 @@ class Rules:
             name = "type" if error.reason == "unknown_type" and self._type is not None else self._subject_name
             suggestion = for_identifier(error.reason, type_, subject, whole=self._whole, region=bool(self._region))
             return BadRow(line, self._columns.called[name], error.reason, error.message, suggestion)
+        if (rule := self._never.matching(identifier)) is not None:
+            return BadRow(line, self._columns.called[self._subject_name], "never_listed", rule.refusal())
         record = self._record(tuple([cells[index].strip() for _, index in self._own]))
         return replace(record, line=line) if type(record) is BadRow else Row(line, identifier, record)  # type: ignore[arg-type]
 

@@ -136,15 +136,14 @@ class Upserter:
     ) -> tuple[dict[bytes, EntryRow], list[bytes | Upserted]]:
         """The rows to write, and for each entry its handle, or why it is not written."""
         most = self._most_days(of.category)
-        rules = Rules(Defaults(of.category, days=min(USUAL_DAYS, most), most_days=most), self._now(), _COLUMNS)
+        defaults = Defaults(of.category, days=min(USUAL_DAYS, most), most_days=most)
+        rules = Rules(defaults, self._now(), _COLUMNS, never)
         rows: dict[bytes, EntryRow] = {}
         answers: list[bytes | Upserted] = []
         for place, cells in enumerate(wanted):
             judged = rules.judge(place, cells)
             if isinstance(judged, BadRow):
                 answers.append(Upserted(None, judged.code, f"{judged.column}: {judged.message}"))
-            elif (rule := never.matching(judged.identifier)) is not None:
-                answers.append(Upserted(None, "never_listed", rule.refusal()))
             else:
                 row = self._row(f"{self._member}/{of.name}", judged)
                 if row.handle in rows:

@@ -34,6 +34,12 @@ AUDIT_LOCK: Final = 5
 SETTLEMENT_LOCK: Final = 6
 KEYSET_LOCK: Final = 10
 
+LIST_IMPORT_LOCKS: Final = LOCK_CLASS + 1
+"""First key of the locks of lists that an import works on, beside the list's id."""
+
+IMPORT_LOCKS: Final = LOCK_CLASS + 2
+"""First key of the locks of imports that a process works on, beside the import's number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

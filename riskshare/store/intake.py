@@ -1,7 +1,7 @@
-"""Imports: all rows of a file become entries in one transaction, or none does.
+"""Imports: all rows become entries in one transaction, or none does.
 
-Rows go by COPY into a temporary table, so memory stays flat and nothing is locked while a file is read. Only
-`commit` takes the list's lock. A process that dies before leaves nothing behind.
+Rows go by COPY into a temporary table (`importing`) or into a table that outlives its process (`store.imports`), so
+memory stays flat and nothing is locked while they come. Only the commit takes the list's lock.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from riskshare.errors import StoreError
-from riskshare.sharing.kept import Change, ChangeCounts, EntryRow, ImportCounts
-from riskshare.store.connection import Target
+from riskshare.errors import InputError, StoreError
+from riskshare.sharing.kept import Change, ChangeCounts, EntryRow, ImportCounts, ListRow
+from riskshare.store.connection import Target, affected
 from riskshare.store.entries import SQL, Reseal, change_states, conclude, locked, refuse_newer_rules, stream
 from riskshare.store.failures import guarded
+from riskshare.store.queries import load
 
 if TYPE_CHECKING:
     from asyncpg.transaction import Transaction
 
     from riskshare.store.connection import Connection
+
+IMPORTS: Final = load("imports.sql")
 
 IDLE_SECONDS: Final = 600
 """An importer that is silent this long in its transaction is cut off, so that no lock outlives it."""
@@ -35,6 +38,95 @@ BARRED: Final = ("appeal_upheld",)
 _COLUMNS: Final = ("id", "handle", "sealed", "record", "content", "valid_from", "valid_until", "case_handle")
 
 
+class Applying:
+    """Makes entries of the rows of a table, within a transaction of the connection. `table` is a name of ours.
+
+    Disputed entries are left alone: a dispute ends by a decision, not by the next file.
+    """
+
+    def __init__(self, connection: Connection, list_id: int, table: str = "incoming") -> None:
+        self._connection = connection
+        self._list_id = list_id
+        self._table = table
+
+    def sql(self, statement: str) -> str:
+        """A statement of `lists.sql` or `imports.sql` over this table."""
+        return (SQL.get(statement) or IMPORTS[statement]).replace("incoming", self._table)
+
+    async def count(self, *, replace: bool) -> ImportCounts:
+        """What the rows would do to the list as it is now."""
+        if await self._connection.fetchval(IMPORTS["is_empty"], self._list_id):
+            return await self._count_first()
+        await self._settle()
+        row = await self._connection.fetchrow(self.sql("count_import"), timeout=STATEMENT_SECONDS)
+        missing = 0
+        if replace:
+            missing = await self._connection.fetchval(SQL["count_missing"], self._list_id, timeout=STATEMENT_SECONDS)
+        assert row is not None
+        return ImportCounts(**row, withdrawn=missing)
+
+    async def _count_first(self) -> ImportCounts:
+        row = await self._connection.fetchrow(self.sql("count_distinct"), timeout=STATEMENT_SECONDS)
+        assert row is not None
+        return ImportCounts(row[1], 0, 0, 0, 0, 0, repeated=row[0] - row[1])
+
+    async def _settle(self) -> None:
+        for statement in (
+            "drop table if exists settled",
+            self.sql("analyze_import"),
+            (self.sql("settle_import"), self._list_id, BARRED),
+            "analyze settled",
+        ):
+            text, *arguments = (statement,) if isinstance(statement, str) else statement
+            await self._connection.execute(text, *arguments, timeout=STATEMENT_SECONDS)
+
+    async def write(
+        self, change: Change, never_upto: int, replace: tuple[str, Reseal] | None, most_withdrawn: int = 100
+    ) -> ImportCounts:
+        """Write the entries, under the list's lock, and say what was done.
+
+        Raises:
+            InputError: `unknown_list`; `never_changed`; `replace_too_large`: a replacement would withdraw more than
+                `most_withdrawn` percent of the list's entries.
+
+        """
+        of = await locked(self._connection, self._list_id)
+        await refuse_newer_rules(self._connection, never_upto)
+        if await self._connection.fetchval(IMPORTS["is_empty"], of.id):
+            counts = await self._write_first(of)
+        else:
+            counts = await self.count(replace=replace is not None)
+            if counts.withdrawn and replace is not None:
+                await self._check_share(counts, most_withdrawn)
+                reason, reseal = replace
+                gone = stream(self._connection, SQL["missing"], of.id)
+                await change_states(self._connection, of, gone, state="withdrawn", reason=reason, reseal=reseal)
+            if counts.replaced or counts.relisted:
+                await self._connection.execute(SQL["keep_former"], of.id, of.changed + 1, timeout=STATEMENT_SECONDS)
+            if counts.new or counts.replaced or counts.relisted:
+                sql = self.sql("write_import")
+                await self._connection.execute(sql, of.id, of.changed + 1, timeout=STATEMENT_SECONDS)
+        if counts.changes:
+            await conclude(self._connection, of, change, _done(counts))
+        return counts
+
+    async def _write_first(self, of: ListRow) -> ImportCounts:
+        """A list without entries takes the rows as they are; only the last of each handle is written."""
+        sql = self.sql("write_first")
+        new = affected(await self._connection.execute(sql, of.id, of.changed + 1, timeout=STATEMENT_SECONDS))
+        rows = await self._connection.fetchval(self.sql("count_rows"), timeout=STATEMENT_SECONDS)
+        return ImportCounts(new, 0, 0, 0, 0, 0, repeated=rows - new)
+
+    async def _check_share(self, counts: ImportCounts, most: int) -> None:
+        live = await self._connection.fetchval(IMPORTS["live"], self._list_id, timeout=STATEMENT_SECONDS)
+        if 100 * counts.withdrawn > most * live:
+            raise InputError(
+                f"The file would withdraw {counts.withdrawn:,} of {live:,} entries, more than {most} %. If it is whole"
+                " and this is meant, force it with --force.",
+                code="replace_too_large",
+            )
+
+
 class Import:
     """An import under way. `add` as often as needed, `count` to preview, then `commit` once.
 
@@ -44,8 +136,8 @@ class Import:
     def __init__(self, connection: Connection, transaction: Transaction, list_id: int) -> None:
         self._connection = connection
         self._transaction = transaction
-        self._list_id = list_id
-        self._settled = False
+        self._applying = Applying(connection, list_id)
+        self._counted = False
 
     async def add(self, batch: Sequence[EntryRow]) -> None:
         """Take rows in. Batches of some thousand are best.
@@ -54,7 +146,7 @@ class Import:
             StoreError: PostgreSQL is away or refuses; the import is over.
 
         """
-        if self._settled:
+        if self._counted:
             raise StoreError("This import was counted already: begin another.", code="store_refused")
         records = [
             (r.id, r.handle, r.sealed, r.record, r.content, r.valid_from, r.valid_until, r.case_handle) for r in batch
@@ -71,8 +163,9 @@ class Import:
             StoreError: PostgreSQL is away or refuses; the import is over.
 
         """
+        self._counted = True
         with guarded():
-            return await self._count(replace=replace)
+            return await self._applying.count(replace=replace)
 
     async def commit(
         self, change: Change, *, never_upto: int = 0, replace: tuple[str, Reseal] | None = None
@@ -89,43 +182,24 @@ class Import:
 
         """
         with guarded():
-            of = await locked(self._connection, self._list_id)
-            await refuse_newer_rules(self._connection, never_upto)
             # Others may have written since a preview: what stands under the lock decides.
-            await self._connection.execute("drop table if exists settled")
-            self._settled = False
-            counts = await self._count(replace=replace is not None)
-            if counts.withdrawn and replace is not None:
-                reason, reseal = replace
-                gone = stream(self._connection, SQL["missing"], of.id)
-                await change_states(self._connection, of, gone, state="withdrawn", reason=reason, reseal=reseal)
-            if counts.replaced or counts.relisted:
-                await self._connection.execute(SQL["keep_former"], of.id, of.changed + 1, timeout=STATEMENT_SECONDS)
-            if counts.new or counts.replaced or counts.relisted:
-                await self._connection.execute(SQL["write_import"], of.id, of.changed + 1, timeout=STATEMENT_SECONDS)
-            if counts.changes:
-                await conclude(self._connection, of, change, _done(counts))
+            counts = await self._applying.write(change, never_upto, replace)
             await self._transaction.commit()
         return counts
-
-    async def _count(self, *, replace: bool) -> ImportCounts:
-        if not self._settled:
-            await self._connection.execute("analyze incoming", timeout=STATEMENT_SECONDS)
-            await self._connection.execute(SQL["settle_import"], self._list_id, BARRED, timeout=STATEMENT_SECONDS)
-            await self._connection.execute("analyze settled", timeout=STATEMENT_SECONDS)
-            self._settled = True
-        row = await self._connection.fetchrow(SQL["count_import"], timeout=STATEMENT_SECONDS)
-        missing = 0
-        if replace:
-            missing = await self._connection.fetchval(SQL["count_missing"], self._list_id, timeout=STATEMENT_SECONDS)
-        assert row is not None
-        return ImportCounts(**row, withdrawn=missing)
 
 
 def _done(counts: ImportCounts) -> ChangeCounts:
     return ChangeCounts(
         added=counts.new, replaced=counts.replaced, relisted=counts.relisted, withdrawn=counts.withdrawn
     )
+
+
+async def patient(target: Target) -> Connection:
+    """A connection of its own, whose statements may all be long: those of a commit too. Raises StoreError."""
+    long = replace(target, statement_seconds=STATEMENT_SECONDS)
+    with guarded():
+        async with asyncio.timeout(target.client_timeout):
+            return await long.connect(idle_in_transaction_session_timeout=str(IDLE_SECONDS * 1000))
 
 
 @asynccontextmanager
@@ -136,11 +210,7 @@ async def importing(target: Target, list_id: int) -> AsyncIterator[Import]:
         StoreError: PostgreSQL is away or refuses.
 
     """
-    # Every statement of an import may be long, those of the commit too: the client's own bound must not be shorter.
-    patient = replace(target, statement_seconds=STATEMENT_SECONDS)
-    with guarded():
-        async with asyncio.timeout(target.client_timeout):
-            connection = await patient.connect(idle_in_transaction_session_timeout=str(IDLE_SECONDS * 1000))
+    connection = await patient(target)
     try:
         with guarded():
             transaction = connection.transaction()

@@ -15,6 +15,7 @@ from riskshare.store.failures import guarded
 from riskshare.store.grants import GrantsKept
 from riskshare.store.history import History
 from riskshare.store.idempotency import Idempotency
+from riskshare.store.imports import Imports
 from riskshare.store.ledger import Ledger
 from riskshare.store.lists import Lists
 from riskshare.store.migrate import migrate
@@ -36,12 +37,9 @@ CLOSE_SECONDS: Final = 5.0
 class Store:
     """One member's database. Open it with `Store.open`; it reconnects by itself.
 
-    `lists`, `grants`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts`, `audits`, `settlements`,
-    `appeals` and `never` use the pool; group commits, imports, streams, listeners and leadership have connections of
-    their own, so that nothing long keeps a short statement waiting.
-    `lists`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts`, `audits`, `settlements`,
-    `appeals`, `never` and `history` use the pool; group commits, imports, streams, listeners and leadership have
-    connections of their own, so that nothing long keeps a short statement waiting.
+    `lists`, `grants`, `imports`, `publications`, `trust`, `records`, `idempotency`, `ledger`, `accounts`, `audits`,
+    `settlements`, `appeals`, `never` and `history` use the pool; group commits, imports under way, streams, listeners
+    and leadership have connections of their own, so that nothing long keeps a short statement waiting.
     """
 
     def __init__(self, target: Target, pool: Pool) -> None:
@@ -49,6 +47,7 @@ class Store:
         self.pool = pool
         self.lists = Lists(target, pool)
         self.grants = GrantsKept(pool)
+        self.imports = Imports(target, pool)
         self.publications = Publications(pool)
         self.trust = Trust(pool)
         self.records = Records(pool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import json
 import os
 import re
 import signal
@@ -11,7 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import openpyxl
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from riskshare.config import Config
 from riskshare.generate import generate
@@ -139,9 +143,9 @@ def test_bad_rows_are_all_in_the_report_without_their_text(run, tmp_path, high_r
     assert result.exit_code == 1
     report = tmp_path / "high-risk.bad-rows.csv"
     rows = list(csv.reader(report.read_text().splitlines()))
-    assert rows[0] == ["line", "column", "code", "expected"]
+    assert rows[0] == ["line", "column", "code", "expected", "suggestion"]
     assert [row[:2] for row in rows[1:]] == [[str(line), "number"] for line in range(2, 32)]
-    assert "30 bad rows, the first 20 of them above" in result.stdout
+    assert "30 bad rows; and 10 more in high-risk.bad-rows.csv" in result.stdout
     assert_nothing_in_the_clear(result.output + report.read_text(), file)
 
 
@@ -170,7 +174,7 @@ def test_a_file_can_be_the_whole_list(answer, tmp_path, high_risk, clean_file):
     answer("list", "import", "high-risk", clean_file, "--config", high_risk)
     less = tmp_path / "less.csv"
     less.write_text("".join(f"{one.canonical}\n" for one in GOOD[:10]))
-    code, [done] = answer("list", "import", "high-risk", less, "--config", high_risk, "--replace")
+    code, [done] = answer("list", "import", "high-risk", less, "--config", high_risk, "--replace", "--force")
     assert (code, done["same"], done["withdrawn"]) == (0, 10, 40)
     _, [shown] = answer("list", "status", "high-risk", "--config", high_risk)
     assert (shown["active"], shown["withdrawn"]) == (10, 40)
@@ -195,7 +199,12 @@ def test_a_file_without_a_good_row_does_not_empty_the_list(answer, run, tmp_path
         (b"", [], "file_empty"),
         (b"\n\n", [], "file_empty"),
         ("phone:+14155550100\n".encode("utf-16"), [], "file_encoding"),
-        (b"PK\x03\x04 a workbook", [], "file_encoding"),
+        (b"PK\x03\x04 a workbook", [], "file_damaged"),
+        (b"\x1f\x8b\x08 an archive", [], "file_packed"),
+        (b"phone:+14155550100\n", ["--format", "xml"], "file_format"),
+        (b"phone:+14155550100\n", ["--map", "level"], "mapping_invalid"),
+        (b"phone:+14155550100\n", ["--map", "number=x"], "mapping_invalid"),
+        (b"identifier\nphone:+14155550100\n", ["--map", "level=x"], "no_column"),
         (b"a,b\n1,2\n", ["--type", "phone", "--column", "c"], "no_column"),
         (b"phone:+14155550100\n", ["--level", "severe"], "default_invalid"),
         (b"phone:+14155550100\n", ["--type", "fax"], "default_invalid"),
@@ -207,6 +216,111 @@ def test_a_file_that_cannot_be_imported_is_2(answer, high_risk, content, words, 
     file.write_bytes(content)
     exit_code, [shown] = answer("list", "import", "high-risk", file, "--config", high_risk, *words)
     assert (exit_code, shown["error"]["code"]) == (2, code)
+
+
+def test_the_report_can_be_json(run, tmp_path, high_risk, dirty_file):
+    words = ["high-risk", dirty_file, "--config", high_risk, "--bad-rows-file", "report.json"]
+    assert run("list", "import", *words).exit_code == 1
+    rows = json.loads((tmp_path / "report.json").read_text())
+    assert [(row["line"], row["code"]) for row in rows] == [
+        (5, "length"),
+        (6, "level_invalid"),
+        (7, "check_digit"),
+    ]
+    assert_nothing_in_the_clear(json.dumps(rows), dirty_file)
+
+
+def test_a_dry_run_reports_every_row_that_another_overrides(answer, tmp_path, high_risk):
+    file = tmp_path / "twice.csv"
+    file.write_text(f"{GOOD[0].canonical}\n{GOOD[1].canonical}\n{GOOD[0].canonical}")
+    code, [done] = answer("list", "import", "high-risk", file, "--config", high_risk, "--dry-run")
+    assert (code, done["new"], done["repeated"], done["bad"]) == (0, 2, 1, 0)
+    rows = list(csv.reader((tmp_path / "high-risk.bad-rows.csv").read_text().splitlines()))
+    assert [(row[0], row[2]) for row in rows[1:]] == [("1", "repeated")]
+    assert "Line 3" in rows[1][3]
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "parquet", "xlsx"])
+def test_other_formats(answer, tmp_path, high_risk, format_):
+    file = tmp_path / f"list.{format_}"
+    texts = [one.canonical for one in GOOD]
+    if format_ == "jsonl":
+        file.write_text("".join(json.dumps({"identifier": text}) + "\n" for text in texts))
+    elif format_ == "parquet":
+        parquet.write_table(pa.table({"identifier": texts}), file)
+    else:
+        book = openpyxl.Workbook()
+        for text in ["identifier", *texts]:
+            book.active.append([text])
+        book.save(file)
+    code, [done] = answer("list", "import", "high-risk", file, "--config", high_risk)
+    assert (code, done["new"]) == (0, 50)
+
+
+def test_the_mapping_of_the_last_import_is_used(answer, run, tmp_path, high_risk):
+    file = tmp_path / "numbers.csv"
+    file.write_text("Nummer,Risiko\n4155550101,low\n")
+    words = ["high-risk", file, "--config", high_risk]
+    given = ["--type", "phone", "--column", "Nummer", "--region", "US", "--map", "level=Risiko"]
+    assert answer("list", "import", *words, *given)[1][0]["new"] == 1
+    result = run("list", "import", *words, "--json")
+    assert json.loads(result.stdout)["same"] == 1
+    assert "type phone, column Nummer, region US, level Risiko (--no-mapping" in result.stderr
+    code, [refused] = answer("list", "import", *words, "--no-mapping")
+    assert (code, refused["bad_by_code"]) == (1, {"no_type": 2})
+    file.write_text("identifier\nphone:+14155550102\n")
+    code, [refused] = answer("list", "import", *words)
+    assert (code, refused["error"]["code"]) == (2, "no_column")
+    assert "--no-mapping" in refused["error"]["message"]
+    assert answer("list", "import", *words, "--no-mapping")[1][0]["new"] == 1
+
+
+def test_a_replacement_that_withdraws_too_much_is_1_unless_forced(answer, run, tmp_path, high_risk, clean_file):
+    answer("list", "import", "high-risk", clean_file, "--config", high_risk)
+    less = tmp_path / "less.csv"
+    less.write_text("".join(f"{one.canonical}\n" for one in GOOD[:10]))
+    words = ["high-risk", less, "--config", high_risk, "--replace"]
+    code, [refused] = answer("list", "import", *words)
+    assert (code, refused["error"]["code"]) == (1, "replace_too_large")
+    result = run("list", "import", *words)
+    assert "40 entries to withdraw" in result.stderr
+    assert "40 of 50 entries, more than 20 %" in result.stdout
+    assert answer("list", "import", *words, "--force")[1][0]["withdrawn"] == 40
+
+
+def test_imports_are_listed_and_cancelled(answer, run, high_risk, clean_file, dirty_file):
+    answer("list", "import", "high-risk", clean_file, "--config", high_risk)
+    answer("list", "import", "high-risk", dirty_file, "--config", high_risk)
+    code, rows = answer("list", "imports", "high-risk", "--config", high_risk)
+    assert [(code, row["state"], row["code"], row["rows"]) for row in rows] == [
+        (0, "refused", "bad_rows", 6),
+        (0, "committed", None, 50),
+    ]
+    assert "refused" in run("list", "imports", "high-risk", "--config", high_risk).stdout
+    words = ["list", "imports", "high-risk", "--config", high_risk, "--cancel"]
+    assert answer(*words, rows[0]["import"])[0] == 0
+    assert answer(*words, rows[0]["import"])[0] == 1
+    assert answer(*words, "none")[0] == 2
+    assert answer("list", "imports", "high-risk", "--config", high_risk)[1][0]["state"] == "cancelled"
+
+
+def test_an_import_that_was_stopped_goes_on(answer, run, tmp_path, high_risk):
+    file = tmp_path / "long.csv"
+    file.write_text("number,note\n" + "".join(f"+86138{n:08},{'x' * 60}\n" for n in range(60_000)))
+    words = ["high-risk", file, "--type", "phone", "--column", "number", "--config", high_risk]
+    command = [sys.executable, "-m", "riskshare", "list", "import", *map(str, words)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            rows = answer("list", "imports", "high-risk", "--config", high_risk)[1]
+            if rows and rows[0]["rows"]:
+                process.kill()
+                break
+        process.wait(60)
+    result = run("list", "import", *words, "--json")
+    done = json.loads(result.stdout)
+    assert done["resumed_at"] >= rows[0]["rows"] > 0
+    assert (done["rows"], done["new"]) == (60_000, 60_000)
+    assert f"Resuming at row {done['resumed_at'] + 1:,} of an import begun at" in result.stderr
 
 
 def test_a_line_in_another_encoding_is_a_bad_row(answer, tmp_path, high_risk):

@@ -14,12 +14,12 @@ from riskshare.membership.identifier import parse
 from riskshare.membership.record import Record
 from riskshare.sharing.changing import Decider
 from riskshare.sharing.entry import DataKey
-from riskshare.sharing.importing import Importer
 from riskshare.sharing.kept import Change
 from riskshare.sharing.never import exact_rule, prefix_rule
 from riskshare.sharing.never_kept import seal_rule
 from riskshare.sharing.rows import Defaults
 from tests.simulator.changing import DISPUTE, RESTORE, withdrawal
+from tests.simulator.importing import OPS, importer_over
 from tests.simulator.publishing import Clock
 
 KEY = DataKey(bytes(range(32)))
@@ -47,10 +47,8 @@ class Desk:
         of = await self.store.lists.create_list("fraud", "telecom_fraud", "default")
         cases = ["A", "A", "B", "", "", ""]
         rows = "\n".join(["identifier,case", *(f"{n},{case}" for n, case in zip(NUMBERS, cases, strict=True))])
-        importer = Importer(
-            member="jd", data_key=KEY, lists=self.store.lists, now=self.clock, random=os.urandom, new_id=uuid4
-        )
-        await importer.run(of, io.BytesIO(rows.encode()), Defaults("telecom_fraud", days=90), author="ops")
+        importer = importer_over(self.store.imports, KEY, self.clock)
+        await importer.run(of, io.BytesIO(rows.encode()), Defaults("telecom_fraud", days=90), OPS)
 
     async def decide(self, change, *numbers, **options):
         of = await self.store.lists.list_named("fraud")

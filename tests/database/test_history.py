@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -15,13 +14,13 @@ from riskshare.peer.readers import Readers
 from riskshare.peer.showing import shown
 from riskshare.sharing.changing import Decider
 from riskshare.sharing.entry import DataKey
-from riskshare.sharing.importing import Importer
 from riskshare.sharing.kept import Seen
 from riskshare.sharing.rows import Defaults
 from riskshare.sharing.statistics import by_day
 from riskshare.store.history import SQL
 from riskshare.store.migrate import migrations
 from tests.simulator.changing import DISPUTE, RESTORE, withdrawal
+from tests.simulator.importing import OPS, importer_over
 
 KEY = DataKey(bytes(range(32)))
 ONE, TWO = "phone:+8613800138000", "phone:+8613800138001"
@@ -37,9 +36,9 @@ class House:
 
     async def bring(self, *rows, name="fraud"):
         of = await self.store.lists.list_named(name)
-        importer = Importer(member="jd", data_key=KEY, lists=self.store.lists, now=now, random=os.urandom, new_id=uuid4)
+        importer = importer_over(self.store.imports, KEY, now)
         data = "\n".join(["identifier,level,case", *rows]).encode()
-        await importer.run(of, io.BytesIO(data), Defaults("telecom_fraud", days=90), author="ops")
+        await importer.run(of, io.BytesIO(data), Defaults("telecom_fraud", days=90), OPS)
 
     async def decide(self, change, *numbers):
         of = await self.store.lists.list_named("fraud")

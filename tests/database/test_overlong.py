@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import os
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 
 from riskshare.sharing.entry import DataKey, reseal
-from riskshare.sharing.importing import Importer
 from riskshare.sharing.overlong import Overlong
 from riskshare.sharing.rows import MAX_DAYS, Defaults
+from tests.simulator.importing import OPS, importer_over
 from tests.simulator.publishing import Clock
 
 KEY = DataKey(bytes(range(32)))
@@ -37,11 +36,9 @@ class House:
 
     async def bring(self, number, days):
         of = await self.store.lists.list_named("fraud")
-        importer = Importer(
-            member="jd", data_key=KEY, lists=self.store.lists, now=self.clock, random=os.urandom, new_id=uuid4
-        )
+        importer = importer_over(self.store.imports, KEY, self.clock)
         row = io.BytesIO(f"phone:+86138001380{number:02}".encode())
-        await importer.run(of, row, Defaults("telecom_fraud", days=days), author="ops")
+        await importer.run(of, row, Defaults("telecom_fraud", days=days), OPS)
 
     async def expire(self):
         def again(of, entry, state):

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import io
 import os
-from uuid import uuid4
 
 import pytest
 
@@ -18,7 +17,6 @@ from riskshare.peer.adapters import PeerPublications
 from riskshare.sharing.builders import ProcessBuilders
 from riskshare.sharing.ending import end_epoch
 from riskshare.sharing.entry import DataKey, reseal
-from riskshare.sharing.importing import Importer
 from riskshare.sharing.kept import Change
 from riskshare.sharing.publish import CANARIES, Publisher, Terms
 from riskshare.sharing.published import Published
@@ -27,6 +25,7 @@ from riskshare.sharing.trusted import TrustedSnapshots
 from riskshare.signature import SigningKey
 from riskshare.store.buildings import Buildings
 from riskshare.store.files import SegmentFiles
+from tests.simulator.importing import OPS, importer_over
 from tests.simulator.publishing import START, Clock, look_up
 
 NUMBERS = [f"138001380{n:02}" for n in range(60)]
@@ -42,9 +41,7 @@ class House:
         self.data_key = DataKey(bytes(range(32)))
         self.files = SegmentFiles(folder)
         self.buildings = Buildings(folder.with_name("building"))
-        self.importer = Importer(
-            member="jd", data_key=self.data_key, lists=store.lists, now=self.clock, random=os.urandom, new_id=uuid4
-        )
+        self.importer = importer_over(store.imports, self.data_key, self.clock)
 
     def publisher(self, shelf=None, **terms):
         return Publisher(
@@ -65,7 +62,7 @@ class House:
     async def bring(self, *numbers, days=90):
         of = await self.store.lists.list_named("fraud")
         defaults = Defaults("telecom_fraud", type="phone", region="CN", days=days)
-        await self.importer.run(of, io.BytesIO("\n".join(numbers).encode()), defaults, author="ops")
+        await self.importer.run(of, io.BytesIO("\n".join(numbers).encode()), defaults, OPS)
 
     async def change(self, number, state, reason=""):
         of = await self.store.lists.list_named("fraud")

@@ -24,11 +24,12 @@ from riskshare.ledger import merkle
 from riskshare.loopback import LoopbackNetwork, Spec, get_json, post_json
 from riskshare.membership import oprf
 from riskshare.membership.identifier import Identifier
+from riskshare.peer.intake import importer_of
 from riskshare.peer.opening import Member, new_id, now, opened_store, read_member
 from riskshare.query.message import EVALUATE, Ask, AskMessage
 from riskshare.registry import Quota
 from riskshare.sharing.builders import ProcessBuilders
-from riskshare.sharing.importing import Importer
+from riskshare.sharing.importing import Order
 from riskshare.sharing.publish import Publisher, Terms
 from riskshare.sharing.rows import Defaults
 from riskshare.statement import sign
@@ -106,15 +107,9 @@ class Running(LoopbackNetwork):
         async with opened_store(member.config) as store:
             row = await store.lists.list_named(name)
             row = row or await store.lists.create_list(name, "telecom_fraud", "default")
-            importer = Importer(
-                member=owner,
-                data_key=member.data_key,
-                lists=store.lists,
-                now=now,
-                random=secrets.token_bytes,
-                new_id=new_id,
+            report = await importer_of(member, store).run(
+                row, io.BytesIO(data), Defaults("telecom_fraud"), Order("test")
             )
-            report = await importer.run(row, io.BytesIO(data), Defaults("telecom_fraud"), author="ops")
         assert report.committed, report.bad
 
     def member(self, name: str) -> Member:

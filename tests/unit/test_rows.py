@@ -377,8 +377,7 @@ class Endless(io.RawIOBase):
         return True
 
     def seek(self, place, whence=0):
-        assert whence in (0, 1)
-        self._at = place if whence == 0 else self._at + place
+        self._at = place + (0, self._at, self.size)[whence]
         return self._at
 
     def readinto(self, buffer):

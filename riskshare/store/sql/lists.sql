@@ -122,7 +122,7 @@ where e.id = n.id
 
 -- name: begin_import
 create temporary table incoming (
-    position bigint generated always as identity,
+    line bigint generated always as identity,
     id uuid not null,
     handle bytea not null,
     sealed bytea not null,
@@ -136,7 +136,7 @@ create temporary table incoming (
 -- name: settle_import
 -- The last row of an import that names a handle counts. What stands there decides what becomes of it.
 create temporary table settled on commit drop as
-select n.*,
+select n.handle, n.line,
        case
            when e.id is null then 'new'
            when e.state = 'disputed' then 'disputed'
@@ -144,7 +144,7 @@ select n.*,
            when e.content = n.content then 'same'
            else 'replaced'
        end as effect
-from (select distinct on (handle) * from incoming order by handle, position desc) as n
+from (select distinct on (handle) handle, line, content from incoming order by handle, line desc) as n
 left join entries e on e.list_id = $1 and e.handle = n.handle
 
 -- name: count_import
@@ -179,9 +179,11 @@ where s.effect in ('replaced', 'relisted')
 -- name: write_import
 insert into entries
        (id, list_id, handle, sealed, record, content, state, reason, valid_from, valid_until, changed, case_handle)
-select id, $1, handle, sealed, record, content, 'active', null, valid_from, valid_until, $2, case_handle
-from settled
-where effect in ('new', 'replaced', 'relisted')
+select n.id, $1, n.handle, n.sealed, n.record, n.content, 'active', null, n.valid_from, n.valid_until, $2, n.case_handle
+from settled s
+join incoming n on n.line = s.line
+where s.effect in ('new', 'replaced', 'relisted')
+order by n.handle
 on conflict (list_id, handle) do update
 set id = excluded.id, sealed = excluded.sealed, record = excluded.record, content = excluded.content,
     state = 'active', reason = null, valid_from = excluded.valid_from, valid_until = excluded.valid_until,

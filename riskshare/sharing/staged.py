@@ -1,0 +1,100 @@
+"""An import as it is kept while it is under way, and afterwards: values that importer and store pass to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from riskshare.sharing.kept import ImportCounts
+from riskshare.sharing.row_place import Place
+from riskshare.sharing.rows import BadRow, Defaults
+
+ImportState = Literal["reading", "read", "committed", "refused", "cancelled"]
+Mode = Literal["add", "replace"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewImport:
+    """What an import begins with.
+
+    `fingerprint` is a keyed hash (32 bytes) of the file and of all that decides what its rows become: an import that
+    was left with the same one goes on. `never_upto` is that of the never-list which all rows are held against; `size`
+    the file's length in bytes.
+    """
+
+    id: UUID
+    list_id: int
+    fingerprint: bytes = field(repr=False)
+    format: str
+    author: str
+    mode: Mode
+    began_at: datetime
+    never_upto: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRow:
+    """An import. What is behind `place` is in `rows`, `good` and `bad` (by code).
+
+    `counts` says what it did, or would do; `code` why it was refused. `running` tells whether a process works on it.
+    """
+
+    id: UUID
+    number: int
+    list_id: int
+    format: str
+    author: str
+    state: ImportState
+    mode: Mode
+    began_at: datetime
+    changed_at: datetime
+    never_upto: int
+    place: Place
+    rows: int
+    good: int
+    bad: Mapping[str, int]
+    size: int
+    counts: ImportCounts | None
+    code: str | None
+    running: bool
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the process that read the file is gone: importing the same file again goes on."""
+        return self.state == "reading" and not self.running
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What became of a chunk of a file: rows ready to be stored, in the store's own form, and bad rows."""
+
+    after: Place
+    rows: int
+    good: int
+    payload: bytes = field(repr=False)
+    faults: Sequence[BadRow] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedMapping:
+    """How the columns of a list's files are called: `fields` are (field, header) pairs."""
+
+    type: str
+    column: str
+    region: str
+    fields: tuple[tuple[str, str], ...]
+    author: str = ""
+    saved_at: datetime | None = None
+
+    def over(self, defaults: Defaults) -> Defaults:
+        """The defaults of an import whose columns are called so."""
+        return replace(defaults, type=self.type, column=self.column, region=self.region, fields=self.fields)
+
+    def words(self) -> str:
+        """The mapping for a person."""
+        named = [("type", self.type), ("column", self.column), ("region", self.region), *self.fields]
+        return ", ".join(f"{name} {value}" for name, value in named if value)

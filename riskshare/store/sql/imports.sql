@@ -1,0 +1,112 @@
+-- Imports under way: what they have taken in, what was wrong, and how a list's columns are called.
+-- `incoming` stands for the table of one import, import_rows_NUMBER.
+
+-- name: try_lock
+select pg_try_advisory_lock($1, $2)
+
+-- name: unlock
+select pg_advisory_unlock_all()
+
+-- name: resumable
+select id from imports
+where list_id = $1 and fingerprint = $2 and never_upto = $3 and began_at > $4 and state in ('reading', 'read', 'refused')
+order by number desc limit 1
+
+-- name: begin
+insert into imports (id, list_id, fingerprint, format, author, mode, began_at, never_upto, size)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+returning number
+
+-- name: make_rows
+create table incoming (like import_rows_pattern including storage) with (autovacuum_enabled = false)
+
+-- name: drop_rows
+drop table if exists incoming
+
+-- name: take_up
+update imports set state = case when state = 'refused' then 'read' else state end, author = $2, mode = $3, code = null,
+                   changed_at = clock_timestamp()
+where id = $1
+
+-- name: superseded
+select id from imports where list_id = $1 and id <> $2 and state in ('read', 'refused')
+
+-- name: stale
+select id, number from imports where changed_at < $1 and state in ('reading', 'read', 'refused')
+
+-- name: one
+select i.*, exists (
+    select from pg_locks
+    where locktype = 'advisory' and granted and classid::bigint = $2 and objid::bigint = i.number and objsubid = 2
+      and database = (select oid from pg_database where datname = current_database())
+) as running
+from imports i
+where i.id = $1
+
+-- name: of_list
+select i.*, exists (
+    select from pg_locks
+    where locktype = 'advisory' and granted and classid::bigint = $2 and objid::bigint = i.number and objsubid = 2
+      and database = (select oid from pg_database where datname = current_database())
+) as running
+from imports i
+where i.list_id = $1
+order by i.number desc
+limit $3
+
+-- name: move
+update imports set place = $2, line = $3, rows = rows + $4, good = good + $5, bad = $6, changed_at = clock_timestamp()
+where id = $1 and state = 'reading'
+
+-- name: read
+update imports set state = 'read', changed_at = clock_timestamp() where id = $1 and state in ('reading', 'read')
+
+-- name: end
+update imports set state = $2, counts = $3, code = $4, changed_at = clock_timestamp()
+where id = $1 and state = any($5::text[])
+returning number
+
+-- name: faults
+select f.line, f.column_name, f.code, f.expected, f.suggestion
+from import_faults f join imports i on i.number = f.import
+where i.id = $1 and f.line > $2
+order by f.line
+limit $3
+
+-- name: repeated
+select line, last from (select line, max(line) over (partition by handle) as last from incoming) as all_rows
+where line < last
+order by line
+
+-- name: is_empty
+select not exists (select from entries where list_id = $1)
+
+-- name: live
+select count(*) from entries where list_id = $1 and state <> 'withdrawn'
+
+-- name: analyze_import
+analyze incoming
+
+-- name: count_rows
+select count(*) from incoming
+
+-- name: count_distinct
+select count(*), count(distinct handle) from incoming
+
+-- name: write_first
+-- Into a list without entries: of rows that name one handle the last one comes first, and the others find it there.
+insert into entries
+       (id, list_id, handle, sealed, record, content, state, reason, valid_from, valid_until, changed, case_handle)
+select id, $1, handle, sealed, record, content, 'active', null, valid_from, valid_until, $2, case_handle
+from incoming
+order by handle, line desc
+on conflict (list_id, handle) do nothing
+
+-- name: mapping
+select type, column_name, region, fields, author, saved_at from list_mappings where list_id = $1
+
+-- name: save_mapping
+insert into list_mappings (list_id, type, column_name, region, fields, author) values ($1, $2, $3, $4, $5, $6)
+on conflict (list_id) do update
+set type = excluded.type, column_name = excluded.column_name, region = excluded.region, fields = excluded.fields,
+    author = excluded.author, saved_at = clock_timestamp()
