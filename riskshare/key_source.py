@@ -61,7 +61,7 @@ class KeyVariables:
                 f"The environment has no {name}: set it to the {kind} key's line, or name another source in [keys].",
                 code="key_missing",
             )
-        return parse_key(_line(text.encode()), kind, name)
+        return parse_key(_line(text.encode()), _written(kind), name)
 
     def __repr__(self) -> str:
         return "KeyVariables()"
@@ -96,7 +96,7 @@ class KeyCommand:
             raise _refused(kind, f"had not ended after {self._seconds:g} seconds, or was killed")
         if status:
             raise _refused(kind, f"ended with status {status}")
-        return parse_key(_line(out), kind, "What the command of [keys] wrote")
+        return parse_key(_line(out), _written(kind), "What the command of [keys] wrote")
 
     def _run(self, words: Sequence[str], kind: str) -> tuple[bytes, int]:
         """Output, one byte beyond the limit at most, and exit status."""
@@ -141,7 +141,7 @@ class KeySources:
 
     def read(self, kind: str) -> bytes:
         """Read a key where its kind is kept. Raises ConfigError."""
-        return self._by_kind.get(kind, self._others).read(kind)
+        return self._by_kind.get(_written(kind), self._others).read(kind)
 
 
 def source_of(config: Config) -> KeySource:
@@ -165,6 +165,11 @@ def source_of(config: Config) -> KeySource:
 def variable(kind: str) -> str:
     """The name of the variable that holds a key: RISKSHARE_KEY_DATA."""
     return ENVIRONMENT + kind.upper().replace("-", "_")
+
+
+def _written(kind: str) -> str:
+    """The kind as the line says it: `data-next`, of a rotation, is a data key too."""
+    return kind.partition("-")[0]
 
 
 def _line(data: bytes) -> bytes:

@@ -86,7 +86,7 @@ async def opened(config_file: Path, screen: Screen) -> AsyncIterator[Own]:
     status = screen.err.status("Opening the database …")
     status.start()
     try:
-        async with opened_store(member.config) as store:
+        async with opened_store(member.config, member.data_key) as store:
             status.stop()
             yield Own(member, store)
     finally:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from riskshare.cli import audit, checks, epochs, ledger, lists, member, network, never, programs
+from riskshare.cli import audit, checks, epochs, keys, ledger, lists, member, network, never, programs
 from riskshare.cli.options import JSON
 from riskshare.errors import ConfigError, IdentifierError, InputError, RiskshareError
 
@@ -88,6 +88,7 @@ app.command("serve")(member.serve)
 app.add_typer(lists.app, name="list")
 app.add_typer(never.app, name="never")
 app.add_typer(epochs.app, name="epoch")
+app.add_typer(keys.app, name="keys")
 app.command("check")(checks.check)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(audit.app, name="audit")

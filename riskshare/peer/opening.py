@@ -76,13 +76,16 @@ def read_member(config: Config) -> Member:
 
 
 @asynccontextmanager
-async def opened_store(config: Config) -> AsyncIterator[Store]:
+async def opened_store(config: Config, data_key: DataKey | None = None) -> AsyncIterator[Store]:
     """The member's database: the one of the DSN, or one in a PostgreSQL of our own, started if need be.
+
+    Whoever seals anything gives the data key, and is refused if the database is sealed under another one.
 
     Raises:
         ConfigError, StoreError: it cannot be had; the sentence says what to do.
 
     """
+    fingerprint = b"" if data_key is None else data_key.fingerprint
     async with AsyncExitStack() as stack:
         dsn = config.store.dsn.get_secret_value()
         server: EmbeddedServer | None = None
@@ -90,8 +93,10 @@ async def opened_store(config: Config) -> AsyncIterator[Store]:
             server = await asyncio.to_thread(start_server, config.server_dir)
             stack.push_async_callback(asyncio.to_thread, server.close)
             dsn = await server.database(config.database)
-        store = await Store.open(dsn, pool_size=config.store.connections)
+        store = await Store.open(dsn, pool_size=config.store.connections, data_key=fingerprint)
         stack.push_async_callback(store.close)
+        if fingerprint:
+            await store.data_keys.admit(fingerprint)
         if server is not None:
             ended = asyncio.Event()
             reviving = asyncio.ensure_future(_keep_running(server, store, ended))

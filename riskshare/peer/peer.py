@@ -137,7 +137,7 @@ class Peer:
                 f"The registry names no member {member.name}. Send join.json to the governors, and put the new"
                 " registry that they give out in place of the old one."
             )
-        store = await self._stack.enter_async_context(opened_store(self.config))
+        store = await self._stack.enter_async_context(opened_store(self.config, member.data_key))
         directory = Directory(member.name, member.registry, now)
         threads = Threads()
         self._stack.callback(threads.close)
@@ -310,6 +310,12 @@ class Peer:
         leadership = self._leadership
         while True:
             await leadership.acquire()
+            try:
+                await self.shared.store.data_keys.admit(self.shared.member.data_key.fingerprint)
+            except ConfigError:
+                # It was rotated while this process was cut off from the database: nothing can be sealed here any more.
+                await leadership.release()
+                raise
             get_log().info("leading", member=self.shared.member.name)
             task = asyncio.ensure_future(self._leading(publish))
             try:

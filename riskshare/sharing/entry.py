@@ -6,6 +6,7 @@ From the 32-byte data key HKDF-SHA256 (RFC 5869) derives one key for each use, n
     riskshare/v1/handle    HMAC-SHA256 that finds an identifier's row without opening any
     riskshare/v1/case      HMAC-SHA256 that finds the entries of a case reference
     riskshare/v1/epoch     AES-256-GCM over the secret OPRF keys of epochs
+    riskshare/v1/name      names the data key, and tells nothing of it
 
 Every ciphertext stands behind its random nonce of 12 bytes.
 """
@@ -54,6 +55,11 @@ class DataKey:
     def export(self) -> bytes:
         """The 32 root bytes, for worker processes."""
         return self._root
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The key's name, 32 bytes: by it the database knows under which key its rows are."""
+        return _derive(self._root, b"name")
 
     def handle(self, oprf_input: bytes, list_name: str) -> bytes:
         """Keyed HMAC of an identifier on a list (full name), 32 bytes."""

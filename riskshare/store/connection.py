@@ -47,6 +47,8 @@ class Target:
 
     dsn: str = field(repr=False)
     statement_seconds: float = 5.0
+    data_key: bytes = b""
+    """The fingerprint of the data key of whoever connects; b"" if it has none, and so seals nothing."""
 
     @property
     def client_timeout(self) -> float:
@@ -65,6 +67,7 @@ class Target:
             "tcp_keepalives_interval": "2",
             "tcp_keepalives_count": "3",
             "tcp_user_timeout": "10000",
+            **({"riskshare.data_key": self.data_key.hex()} if self.data_key else {}),
             **more,
         }
 

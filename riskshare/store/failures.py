@@ -29,6 +29,9 @@ _AWAY_CLASSES = {"08", "53", "57", "58", "40", "55"}
 _READ_ONLY = "25006"
 _DISK_FULL = "53100"
 _LOGIN_CLASSES = {"28", "3D"}
+_OTHER_KEY = "RS001"
+_ROTATING = "RS002"
+"""What `require_data_key` raises."""
 
 
 def translate(error: BaseException) -> RiskshareError:
@@ -46,6 +49,10 @@ def translate(error: BaseException) -> RiskshareError:
         return StoreError(
             f"PostgreSQL has no room on its disk (SQLSTATE {state}): free some; it then goes on by itself."
         )
+    if state == _OTHER_KEY:
+        return StoreError("The data key was rotated since this program started: start it again.", code="other_data_key")
+    if state == _ROTATING:
+        return StoreError("The data key is being rotated: do this again when it is done.", code="key_rotating")
     if state[:2] in _LOGIN_CLASSES:
         return StoreError(
             f"PostgreSQL does not let us in (SQLSTATE {state}): check user, password and database of the DSN."

@@ -11,6 +11,7 @@ from riskshare.store.accounts import Accounts
 from riskshare.store.appeals import Appeals
 from riskshare.store.audits import Audits
 from riskshare.store.connection import Target
+from riskshare.store.data_keys import DataKeys
 from riskshare.store.failures import guarded
 from riskshare.store.grants import GrantsKept
 from riskshare.store.history import History
@@ -48,6 +49,7 @@ class Store:
         self.lists = Lists(target, pool)
         self.grants = GrantsKept(pool)
         self.imports = Imports(target, pool)
+        self.data_keys = DataKeys(pool)
         self.publications = Publications(pool)
         self.trust = Trust(pool)
         self.records = Records(pool)
@@ -61,15 +63,19 @@ class Store:
         self.history = History(pool)
 
     @classmethod
-    async def open(cls, dsn: str, *, pool_size: int = 4, statement_seconds: float = 5.0) -> Store:
+    async def open(
+        cls, dsn: str, *, pool_size: int = 4, statement_seconds: float = 5.0, data_key: bytes = b""
+    ) -> Store:
         """Migrate the database and connect. `statement_seconds` bounds each statement.
+
+        `data_key` is the fingerprint of the data key under which the caller seals, if it does; see `DataKeys.admit`.
 
         Raises:
             StoreError: PostgreSQL is away, refuses, or has a newer schema than this code.
             ConfigError: the DSN is malformed.
 
         """
-        target = Target(dsn, statement_seconds)
+        target = Target(dsn, statement_seconds, data_key)
         await migrate(target)
         return cls(target, await target.pool(pool_size))
 
