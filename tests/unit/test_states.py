@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskshare.sharing.kept import STATES, StoredEntry
-from riskshare.sharing.states import SENTENCES, Settled, refusal
+from riskshare.sharing.states import SENTENCES, Settled, effect, refusal
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 LONGEST = timedelta(days=365)
@@ -48,6 +48,24 @@ def test_what_would_stand_longer_than_allowed_by_now_is_not_restored():
     assert refusal(entry("withdrawn", "corrected"), "active", NOW, timedelta(days=90)) == "term_over"
     # Everything else is allowed, whatever the term.
     assert refusal(entry(), "withdrawn", NOW, timedelta(days=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "same", "becomes"),
+    [
+        (None, None, False, "listed"),
+        ("active", None, False, "replaced"),
+        ("active", None, True, "unchanged"),
+        ("disputed", None, False, "disputed"),
+        ("disputed", None, True, "disputed"),
+        ("withdrawn", "corrected", True, "relisted"),
+        ("withdrawn", "expired", False, "relisted"),
+        ("withdrawn", "appeal_upheld", True, "barred"),
+        ("withdrawn", "appeal_upheld", False, "barred"),
+    ],
+)
+def test_what_becomes_of_an_entry_that_is_to_be_listed(state, reason, same, becomes):
+    assert effect(state, reason, same=same) == becomes
 
 
 def test_an_upheld_appeal_is_remembered():
