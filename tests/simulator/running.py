@@ -198,20 +198,20 @@ class Running(LoopbackNetwork):
         anchors = [self.member(owner).keys.tls.der]
         return peer_client_context(keys.tls_certificate_file, keys.tls_key_file, anchors)
 
-    def ask(self, querier: str, owner: str, count: int = 1) -> AskMessage:
+    def ask(self, querier: str, owner: str, count: int = 1, *, epoch: bytes | None = None) -> AskMessage:
         """A signed ask for points that stand for nothing, in the epoch that the owner publishes under now."""
         member = self.member(querier)
         registry = read_registry(self.directory / "network.json")
         elements = [oprf.blind(secrets.token_bytes(8), oprf.scalar_from_random(secrets.token_bytes(64)))]
         elements *= count
-        [epoch] = self.rows(owner, "select digest from epochs order by number desc limit 1")
+        [newest] = self.rows(owner, "select digest from epochs order by number desc limit 1")
         ask = Ask(
             batch=new_id(),
             network=registry.network,
             registry=registry.version,
             querier=querier,
             owner=owner,
-            epoch=epoch["digest"],
+            epoch=epoch or newest["digest"],
             purpose="payment",
             count=count,
             elements=merkle.root(elements),
