@@ -60,6 +60,7 @@ APART = [{"membership", "ledger"}, {"client", "server"}, {"demo", "bench"}]
 VERBS = {
     "sharing.publish",
     "sharing.rotate",
+    "sharing.forget",
     "sharing.subscribe",
     "sharing.importing",
     "sharing.rekey",

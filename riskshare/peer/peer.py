@@ -49,6 +49,7 @@ from riskshare.server.listen import Strangers, listen
 from riskshare.server.operations import operations_application
 from riskshare.server.peers import peers_application
 from riskshare.server.workers import Workers
+from riskshare.sharing.forget import forget
 from riskshare.store import notify
 from riskshare.store.leader import Leadership
 from riskshare.tls import public_server_context
@@ -360,14 +361,9 @@ class Peer:
         """Forget what has had its time: replies, and snapshots and segments that no audit needs any more."""
         store = self.shared.store
         await store.idempotency.forget(now() - IDEMPOTENCY_TERM)
-        before = now() - timedelta(days=self.config.audit.window_days)
-        await store.publications.forget_snapshots(before)
-        await store.trust.forget_held(before)
-        # A segment's row goes before its file: a crash in between leaves a file that nobody names.
-        gone = [row.ref.file_digest for row in await store.publications.unreferenced_segments(before)]
-        await store.publications.forget_segments(gone)
-        for digest in gone:
-            self.owner.files.delete(digest)
+        window = timedelta(days=self.config.audit.window_days)
+        await store.trust.forget_held(now() - window)
+        await forget(store.publications, self.owner.files, now(), window)
 
     async def _load_usage(self) -> None:
         """Take the sums of quotas from the receipts kept, those of other processes included."""

@@ -137,7 +137,10 @@ class Publications:
             return [_segment(row) for row in await self._pool.fetch(_SQL["unreferenced_segments"], before)]
 
     async def forget_snapshots(self, before: datetime) -> int:
-        """Delete snapshots that expired before that time, never the newest of a chain; give their number."""
+        """Delete snapshots that expired before that time; give their number.
+
+        The newest of a list stays, and that of each chain whose epoch was not over before that time.
+        """
         with guarded():
             return affected(await self._pool.execute(_SQL["forget_snapshots"], before))
 

@@ -82,19 +82,30 @@ select * from segments where file_digest = $1
 select * from segments where file_digest = any($1::bytea[])
 
 -- name: unreferenced_segments
-select * from segments
-where created_at < $1
-  and not exists (select from snapshots where file_digest = any(snapshots.segments))
+-- Joined, not looked for one by one: there may be some thousands of both.
+select s.*
+from segments s
+left join (select distinct unnest(segments) as named from snapshots) n on n.named = s.file_digest
+where s.created_at < $1 and n.named is null
 
 -- name: forget_snapshots
+-- The newest of a chain goes when its epoch is long over and the list has gone on under a later one.
 delete from snapshots s
-where s.expires_at < $1
-  and s.version < (select max(version) from snapshots n where n.list_id = s.list_id and n.epoch = s.epoch)
+using epochs e
+where e.digest = s.epoch and s.expires_at < $1
+  and (
+      s.version < (select max(version) from snapshots n where n.list_id = s.list_id and n.epoch = s.epoch)
+      or least(e.not_after, coalesce(e.ended_at, e.not_after)) < $1
+      and exists (
+          select from snapshots n join epochs later on later.digest = n.epoch
+          where n.list_id = s.list_id and later.number > e.number
+      )
+  )
 
 -- name: forget_segments
 delete from segments
 where file_digest = any($1::bytea[])
-  and not exists (select from snapshots where file_digest = any(snapshots.segments))
+  and file_digest not in (select unnest(segments) from snapshots)
 
 -- name: issued_catalogue
 select reader, version, content, issued_at, statement, signature from catalogue_versions where reader = $1
