@@ -453,3 +453,56 @@ async def test_a_clock_that_goes_on_keeps_nothing_from_beginning():
     for _ in range(3):
         await works.begin("a", quick)
     assert works.published == 3
+
+
+# --- the life of epochs
+
+
+async def test_an_epoch_whose_successor_is_published_has_the_change_over_left(desk, of):
+    publisher = desk.publisher()
+    await publisher.refresh()
+    other = desk.create_list("more")
+    await publisher.refresh()
+    desk.clock.wait(days=3)
+    assert await desk.store.add_epoch(publisher._epochs.new("default", 2))
+    computing = Slow(publisher, "base")
+    passing = asyncio.create_task(publisher.refresh())
+    await computing.begun.wait()
+    assert desk.store.all_epochs[0].ended_at is None, "it is not published yet"
+    computing.go_on.set()
+    assert await passing >= 2
+    old, new = desk.store.all_epochs
+    assert (old.until, new.ended_at) == (desk.clock() + publisher._terms.changeover, None)
+    for hours, served in ((23, [True, True]), (1, [False, True])):
+        desk.clock.wait(hours=hours)
+        published = await desk.published()
+        assert [published.served(row.digest, "icbc", desk.clock()) is not None for row in (old, new)] == served
+        assert set(published.own_lists()) == {new.digest}
+    assert await publisher.refresh() == 2, "the new one is issued again, and nothing else is done"
+    assert len(desk.store.all_epochs) == 2
+    assert {row.list_id for row in desk.store.snapshots if row.epoch == new.digest} == {of.id, other.id}
+
+
+async def test_an_epoch_that_ends_with_its_term_needs_no_statement(desk, of):
+    publisher = desk.publisher()
+    await publisher.refresh()
+    desk.clock.wait(days=29)
+    await publisher.refresh()
+    await publisher.refresh()
+    assert [row.ended_at for row in desk.store.all_epochs] == [None, None]
+
+
+async def test_a_new_epoch_that_one_list_is_missing_from_ends_no_other(desk, of):
+    publisher = desk.publisher()
+    await publisher.refresh()
+    broken = desk.create_list("broken")
+    desk.put(broken, PHONES[0])
+    await publisher.refresh()
+    desk.clock.wait(days=1)
+    assert await desk.store.add_epoch(publisher._epochs.new("default", 2))
+    held = desk.buildings.hold(desk.store.all_epochs[1].digest, "broken")
+    await publisher.refresh()
+    assert desk.store.all_epochs[0].ended_at is None
+    held.close()
+    await publisher.refresh()
+    assert desk.store.all_epochs[0].ended_at is not None
