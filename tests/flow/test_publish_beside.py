@@ -211,8 +211,8 @@ class Counting:
 
     def __init__(self, publisher):
         self.entries = 0
-        self._true = publisher._builders
-        publisher._builders = self
+        self._true = publisher._engine
+        publisher._engine = self
 
     def __call__(self, key):
         self._context = self._true(key)
