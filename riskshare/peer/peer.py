@@ -11,7 +11,6 @@ import asyncio
 import secrets
 import signal
 import ssl
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +20,7 @@ from riskshare.client import NOT_MODIFIED, LedgerClient, PeerClient
 from riskshare.config import Config
 from riskshare.cores import Threads
 from riskshare.crew import Crew
-from riskshare.errors import ConfigError, DiskError, RegistryError, RiskshareError, SegmentError
+from riskshare.errors import ConfigError, DiskError, RegistryError, SegmentError
 from riskshare.governance import HISTORY, load_registry
 from riskshare.logs import get_log
 from riskshare.membership import oprf
@@ -34,6 +33,7 @@ from riskshare.peer.chores import Chore, Chores
 from riskshare.peer.directory import Directory
 from riskshare.peer.entries import OwnEntries
 from riskshare.peer.freshness import gauge_lists
+from riskshare.peer.health import Health
 from riskshare.peer.ledger import LedgerWork, witness_of
 from riskshare.peer.opening import now, opened_store, read_member
 from riskshare.peer.parts import Lists, OwnerHalf, QuerierHalf, Shared, owner_half, querier_half
@@ -229,8 +229,9 @@ class Peer:
             limits=Limits(self.config.check.deadline_ms, self.config.check.max_identifiers),
             entries=OwnEntries(member.name, member.data_key, shared.store, shared.directory.most_days),
         )
+        health = Health(shared, self.owner, self.querier, self._ledger, self._chores)
         operations = operations_application(
-            metrics=shared.metrics, health=self._health(), readiness=self._readiness(), workers=self._among
+            metrics=shared.metrics, health=health.alive(), readiness=health.ready(), workers=self._among
         )
         at = self.config.listen
         client_tls = _client_tls(self.config)
@@ -392,48 +393,6 @@ class Peer:
         await self._accounting.gauges()
         self._auditing.gauges()
         gauge_lists(self.shared, self.querier.mirror, moment)
-
-    # -- health ----------------------------------------------------------------------
-
-    def _health(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        return {
-            "store": self.shared.store.healthy,
-            "registry": self._registry_in_force,
-            "ledger": self._ledger.healthy,
-            "work": self._work_done,
-        }
-
-    def _readiness(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        return {"lists": self._lists_current, "published": self._lists_published}
-
-    async def _lists_published(self) -> None:
-        """Others can read this member's lists. The first publication of some million entries takes minutes."""
-        if waiting := self.owner.published.unpublished():
-            raise RiskshareError(f"Lists of this member are not published yet: {', '.join(waiting)}.", code="stale")
-
-    async def _registry_in_force(self) -> None:
-        if self.shared.directory.expired(now()):
-            raise RegistryError(
-                "The registry has expired: no exchange takes place. The governors must renew it.",
-                code="registry_expired",
-            )
-
-    async def _work_done(self) -> None:
-        troubles = self._chores.troubles()
-        if troubles:
-            raise RiskshareError(f"Background work keeps failing. {' '.join(troubles)}", code="work_failing")
-
-    async def _lists_current(self) -> None:
-        held = self.querier.holdings.concerning(frozenset(), now())
-        behind = [
-            owner.owner
-            for owner in held
-            if owner.state != "current" or not all(each.current for epoch in owner.epochs for each in epoch.lists)
-        ]
-        if behind:
-            raise RiskshareError(
-                f"Not all lists are current: {', '.join(behind)}. Checks are incomplete.", code="stale"
-            )
 
 
 def _client_tls(config: Config) -> ssl.SSLContext | None:

@@ -65,6 +65,19 @@ def test_rules_are_removed_by_number(never, answer, high_risk):
     assert (code, done["restored"]) == (0, 1)
 
 
+def test_what_a_rule_names_is_a_bad_row_of_every_import(never, answer, high_risk, tmp_path):
+    never("add", "--prefix", "phone:+861380013", "--note", "our own numbers")
+    file = tmp_path / "more.csv"
+    file.write_text(f"{LISTED[0]}\nphone:+14155550100\n")
+    code, [shown] = answer("list", "import", "high-risk", file, "--config", high_risk)
+    assert (code, shown["committed"], shown["bad_by_code"]) == (1, False, {"never_listed": 1})
+    code, [shown] = answer("list", "import", "high-risk", file, "--bad-rows", "skip", "--config", high_risk)
+    assert (code, shown["committed"], shown["new"]) == (0, True, 1)
+    report = next(tmp_path.glob("*.bad-rows.csv")).read_text()
+    assert "rule 1: our own numbers" in report
+    assert "13800138000" not in report
+
+
 def test_a_file_with_a_rule_that_is_not_understood_changes_nothing_unless_told_to(never, tmp_path):
     file = tmp_path / "rules.txt"
     file.write_text("prefix phone:+861380013\nnonsense\n")
