@@ -66,8 +66,8 @@ COMMIT_SECONDS = 2.0
 class Holdings(Protocol):
     """What this member holds of all lists, its own included."""
 
-    def concerning(self, categories: frozenset[str], now: datetime) -> Sequence[HeldOwner]:
-        """Every owner that the registry names, with the lists of these categories (empty: all)."""
+    def concerning(self, categories: frozenset[str], now: datetime, purpose: str | None = None) -> Sequence[HeldOwner]:
+        """Every owner that the registry names, with the lists of these categories (empty: all) for that purpose."""
 
     def own_key(self, epoch: bytes) -> oprf.SecretKey | None:
         """This member's own OPRF key of an epoch of its own."""
@@ -206,7 +206,9 @@ class Checker:
         check_question(question)
         now = self._now()
         run = _Run(question, self._monotonic(), now, [identifier.oprf_input for identifier in question.identifiers])
-        owners = [_Owner(held) for held in merged(self._holdings.concerning(question.categories, now))]
+        owners = [
+            _Owner(held) for held in merged(self._holdings.concerning(question.categories, now, question.purpose))
+        ]
         others = [owner for owner in owners if owner.held.owner != self._member]
         self._awake.begin(sum(1 for owner in others if owner.held.epochs))
         try:

@@ -47,22 +47,27 @@ class Holdings:
         self._published = published
         self._unreachable = unreachable
         self._buckets = buckets
-        self._known: dict[frozenset[str], tuple[datetime, int, tuple[HeldOwner, ...]]] = {}
+        self._known: dict[tuple[frozenset[str], str | None], tuple[datetime, int, tuple[HeldOwner, ...]]] = {}
         self._snapshots: dict[str, tuple[int, Mapping[str, bytes]]] = {}
 
-    def concerning(self, categories: frozenset[str], now: datetime) -> Sequence[HeldOwner]:
-        """Every owner that the registry names, with its lists of these categories (empty: all)."""
+    def concerning(self, categories: frozenset[str], now: datetime, purpose: str | None = None) -> Sequence[HeldOwner]:
+        """Every owner that the registry names, with its lists of these categories (empty: all).
+
+        Without those that their owner has granted for other purposes (None: with them): a check for another one is not
+        about them, and is not incomplete without them.
+        """
         generation = self._generation()
-        known = self._known.get(categories)
+        place = (categories, purpose)
+        known = self._known.get(place)
         if known is not None and known[1] == generation and timedelta(0) <= now - known[0] < LASTS:
             return known[2]
         if len(self._known) > 64:
             self._known.clear()
         held = tuple(
-            self._own(categories) if owner == self._member else self._other(owner, categories, now)
+            self._own(categories) if owner == self._member else self._other(owner, categories, purpose, now)
             for owner in self._owners()
         )
-        self._known[categories] = (now, generation, held)
+        self._known[place] = (now, generation, held)
         return held
 
     def own_key(self, epoch: bytes) -> SecretKey | None:
@@ -122,9 +127,13 @@ class Holdings:
         state: OwnerState = "stale" if incomplete else "current"
         return HeldOwner(self._member, state, tuple(epoch for epoch in epochs if epoch.lists))
 
-    def _other(self, owner: str, categories: frozenset[str], now: datetime) -> HeldOwner:
+    def _other(self, owner: str, categories: frozenset[str], purpose: str | None, now: datetime) -> HeldOwner:
         standing = self._mirror.standing(owner, now)
-        concerned = [each for each in standing.lists if not categories or each.entry.category in categories]
+        concerned = [
+            each
+            for each in standing.lists
+            if (not categories or each.entry.category in categories) and each.entry.concerns(purpose)
+        ]
         epochs: dict[bytes, list[HeldList]] = {}
         complete = standing.status is Status.CURRENT
         for each in concerned:

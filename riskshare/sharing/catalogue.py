@@ -8,7 +8,7 @@ incomplete, and so does, for a while, what it does not name any more (`announced
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -26,6 +26,10 @@ MAX_BYTES = 1 << 20
 MAX_LISTS = 2048
 """Most lists that one owner may have for one reader."""
 
+MAX_PURPOSES = 100
+"""Most purposes that a registry names."""
+
+_PURPOSES = "purposes"
 _KEYS = frozenset({"owner", "reader", "version", "issued_at", "expires_at", "lists"})
 _LIST_KEYS = frozenset({"list", "category", "keyset", "epoch", "ended"})
 
@@ -35,7 +39,8 @@ class CatalogueEntry:
     """One list: full name, category, keyset, digest of the keyset's newest epoch (32 bytes), ended or not.
 
     An ended list is no longer published and not consulted; it stays named, so that its
-    end is told rather than guessed.
+    end is told rather than guessed. `purposes`, sorted, are those for which alone the reader's grant is; empty, as for
+    every open list: for all. The field is written only if there are any.
     """
 
     list_name: str
@@ -43,6 +48,7 @@ class CatalogueEntry:
     keyset: str
     epoch: bytes
     ended: bool = False
+    purposes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check names and digest. Raises SnapshotError `malformed_statement`."""
@@ -50,6 +56,8 @@ class CatalogueEntry:
             check_list_name(self.list_name)
             check_category(self.category)
             check_keyset_name(self.keyset)
+        if len(self.purposes) > MAX_PURPOSES or any(later <= earlier for earlier, later in pairwise(self.purposes)):
+            raise malformed(f"A catalogue names at most {MAX_PURPOSES} purposes of a list, each once, sorted.")
         if len(self.epoch) != DIGEST_BYTES:
             raise malformed("A catalogue names an epoch by a SHA-256 digest of 32 bytes.")
 
@@ -61,19 +69,33 @@ class CatalogueEntry:
             "keyset": self.keyset,
             "epoch": self.epoch.hex(),
             "ended": self.ended,
+            **({"purposes": list(self.purposes)} if self.purposes else {}),
         }
 
     @classmethod
     def from_json(cls, value: object) -> CatalogueEntry:
         """Read what `to_json` writes. Raises SnapshotError `malformed_statement`."""
-        fields = Fields(value, _LIST_KEYS, "catalogue's list")
+        bound = isinstance(value, Mapping) and _PURPOSES in value
+        fields = Fields(value, _LIST_KEYS | {_PURPOSES} if bound else _LIST_KEYS, "catalogue's list")
         return cls(
             list_name=fields.named("list", check_list_name),
             category=fields.named("category", check_category),
             keyset=fields.named("keyset", check_keyset_name),
             epoch=fields.digest("epoch"),
             ended=fields.boolean("ended"),
+            purposes=_purposes(fields.items(_PURPOSES, MAX_PURPOSES)) if bound else (),
         )
+
+    def concerns(self, purpose: str | None) -> bool:
+        """Whether a check for that purpose is about this list; None: for any."""
+        return purpose is None or not self.purposes or purpose in self.purposes
+
+
+def _purposes(values: list[object]) -> tuple[str, ...]:
+    purposes = tuple(value for value in values if isinstance(value, str) and value)
+    if not values or len(purposes) < len(values):
+        raise malformed("A catalogue binds a list to purposes that are none.")
+    return purposes
 
 
 @dataclass(frozen=True, slots=True)

@@ -315,7 +315,9 @@ class Published:
             if row.keyset not in newest or name not in self._named:
                 continue
             if self._readable(row, reader):
-                found.append(CatalogueEntry(name, row.category, row.keyset, newest[row.keyset].digest))
+                purposes = tuple(sorted(self._grants.purposes(row, reader)))
+                epoch_digest = newest[row.keyset].digest
+                found.append(CatalogueEntry(name, row.category, row.keyset, epoch_digest, purposes=purposes))
             elif self._grants.ended(row, reader, self._now()):
                 found.append(CatalogueEntry(name, row.category, row.keyset, NO_EPOCH, ended=True))
         return tuple(found)

@@ -207,6 +207,16 @@ async def test_purposes_of_a_grant_are_the_only_ones(office):
     assert not office.published.allows(bytes(32), "icbc", "payment", now)
 
 
+async def test_the_catalogue_tells_a_grantee_its_purposes(office):
+    await office.grant("icbc", "withdrawal", "payment")
+    await office.grant("ub")
+    told = {
+        reader: [entry.get("purposes") for entry in (await office.catalogue(reader))["lists"]]
+        for reader in ("icbc", "ub")
+    }
+    assert told == {"icbc": [None, ["payment", "withdrawal"]], "ub": [None, None]}
+
+
 async def test_the_owner_itself_always_looks_into_its_own_list(office):
     names = {each.name for lists in office.published.own_lists().values() for each in lists}
     assert names == {"jd/fraud", "jd/watch"}

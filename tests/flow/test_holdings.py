@@ -369,3 +369,23 @@ async def test_a_bucket_that_cannot_be_had_is_told(on_demand):
     on_demand.shelves.alter = gone
     with pytest.raises(PeerDown):
         await on_demand.holdings.bucket("jd", held, need, name)
+
+
+async def test_a_check_for_another_purpose_is_not_about_a_list_that_was_granted_for_some(world):
+    """It is complete without it, and not refused by the owner each time."""
+    watch = world.desk.create_list("watch", granted=True)
+    world.desk.grant(watch, "icbc", "payment")
+    await world.publish()
+    await world.learn()
+    [epoch] = [row.digest for row in world.desk.store.all_epochs if row.keyset == "default"]
+    for name in ("jd/fraud", "jd/mules"):
+        offered = world.source.owners["jd"].snapshot(name, epoch, "icbc")[1]
+        await world.mirror.take("jd", (name, epoch), offered)
+    with_it = world.holdings.concerning(ALL, world.clock(), "payment")
+    without = world.holdings.concerning(ALL, world.clock(), "marketing")
+    [of_payment] = [held for held in with_it if held.owner == "jd"]
+    [of_marketing] = [held for held in without if held.owner == "jd"]
+    assert of_payment.state == "stale"  # nobody has fetched it yet
+    assert of_marketing.state == "current"
+    assert {each.name for epoch in of_marketing.epochs for each in epoch.lists} == {"jd/fraud", "jd/mules"}
+    assert world.holdings.concerning(ALL, world.clock())[0].state == "stale"

@@ -109,6 +109,13 @@ def test_a_list_under_grants_is_for_its_grantees_and_unknown_to_all_others(make_
     shown = network.rows("bank", "select list_name from held_snapshots")
     assert {each["list_name"] for each in shown} == {"shop/fraud"}
 
+    command(network, "list", "grant", "watch", "--member", "bank", "--purpose", "withdrawal")
+    until(lambda: network.check("bank", WATCHED[0])["verdict"] == "clear", "payments are not about the list any more")
+    body = {"identifiers": [WATCHED[0].canonical], "purpose": "withdrawal", "deadline_ms": 5000}
+    assert network.post("bank", body)[1]["verdict"] == "hit"
+    refused = evaluated(network, "bank", epoch)
+    assert (refused.status, json.loads(refused.body)["code"]) == (403, "purpose_not_allowed")
+
     command(network, "list", "revoke", "watch", "--member", "bank")
     until(lambda: evaluated(network, "bank", epoch).status == 404, "the end takes effect")
     same(evaluated(network, "bank", epoch), evaluated(network, "telecom", NOWHERE))

@@ -493,7 +493,7 @@ class SimulatedQuerier:
     def snapshots(self, owner: str) -> Mapping[str, bytes]:
         return {name: held.digest for lists in self.wire.owners[owner].views.values() for name, held in lists.items()}
 
-    def concerning(self, categories: frozenset[str], now: datetime) -> Sequence[HeldOwner]:
+    def concerning(self, categories: frozenset[str], now: datetime, purpose: str | None = None) -> Sequence[HeldOwner]:
         owners = [*self.wire.owners.values(), *([self.own] if self.own else [])]
         held = [owner.held(categories) for owner in owners]
         return held + [one for one in held if one.owner in self.again]

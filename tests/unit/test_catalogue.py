@@ -49,7 +49,17 @@ def test_what_is_signed():
     }
 
 
-@pytest.mark.parametrize("lists", [(), (A,), (A, B, C)])
+BOUND = replace(A, purposes=("payment", "withdrawal"))
+
+
+def test_purposes_are_written_only_where_a_grant_is_bound_to_some():
+    assert "purposes" not in A.to_json()
+    assert BOUND.to_json() == {**A.to_json(), "purposes": ["payment", "withdrawal"]}
+    assert [BOUND.concerns(purpose) for purpose in ("payment", "marketing", None)] == [True, False, True]
+    assert A.concerns("marketing")
+
+
+@pytest.mark.parametrize("lists", [(), (A,), (A, B, C), (BOUND, B)])
 def test_a_catalogue_goes_out_and_comes_back(lists):
     catalogue = replace(CATALOGUE, lists=lists)
     assert CatalogueStatement.from_statement(signed(catalogue.body())) == catalogue
@@ -72,6 +82,13 @@ def test_a_catalogue_goes_out_and_comes_back(lists):
         {"lists": [1]},
         {"lists": [{}]},
         {"lists": [B.to_json(), A.to_json()]},
+        {"lists": [{**A.to_json(), "purposes": []}]},
+        {"lists": [{**A.to_json(), "purposes": "payment"}]},
+        {"lists": [{**A.to_json(), "purposes": [1]}]},
+        {"lists": [{**A.to_json(), "purposes": [""]}]},
+        {"lists": [{**A.to_json(), "purposes": ["b", "a"]}]},
+        {"lists": [{**A.to_json(), "purposes": ["a", "a"]}]},
+        {"lists": [{**A.to_json(), "purposes": [f"p{n:03}" for n in range(101)]}]},
         {"lists": [A.to_json(), A.to_json()]},
         {"lists": [{**A.to_json(), "list": "a"}]},
         {"lists": [{**A.to_json(), "list": "abc/a"}]},
