@@ -41,6 +41,7 @@ from riskshare.sharing.copies import Rules
 from riskshare.sharing.mirror import Mirror
 from riskshare.sharing.publish import Publisher, Terms
 from riskshare.sharing.published import Published
+from riskshare.sharing.standing import ListStanding, Status
 from riskshare.sharing.subscribe import Subscriber
 from riskshare.sharing.trusted import TrustedSnapshots
 from riskshare.store.buildings import Buildings
@@ -337,7 +338,9 @@ class Lists:
         trusted = mirror.trusted
         found = []
         for owner in self._shared.directory.other_owners():
-            for standing in mirror.standing(owner, moment).lists:
+            ended = [entry for entry in trusted.catalogue(owner) or () if entry.ended]
+            gone = [ListStanding(entry, Status.UNLISTED, None) for entry in ended]
+            for standing in [*mirror.standing(owner, moment).lists, *gone]:
                 held, refusal = standing.held, standing.refusal
                 following = mirror.following(held.snapshot.list_name, held.snapshot.epoch) if held else None
                 snapshot = following.snapshot if following else None

@@ -120,6 +120,11 @@ class Subscriber:
         for name in sorted(trusted.gone(owner, self._now()).keys() - gone.keys()):
             vanished = SnapshotError("The owner names a list no more that it has not ended.", code="list_gone")
             self._observer.failed(owner, name, vanished)
+        going = {entry.list_name for entry in before or () if not entry.ended}
+        for entry in catalogue:
+            if entry.ended and entry.list_name in going:
+                over = SnapshotError("The owner has ended the list, or this member's grant for it.", code="list_ended")
+                self._observer.failed(owner, entry.list_name, over)
         if before is None or before.lists != catalogue.lists:
             self.mirror.generation += 1
         await self.mirror.save(owner, "")

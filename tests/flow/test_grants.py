@@ -260,6 +260,7 @@ async def test_a_grantee_follows_the_list_and_drops_it_when_its_grant_ends(offic
         assert standing(reader) == (Status.CURRENT, {"jd/fraud": Status.CURRENT})
         await until(lambda: reader.mirror.following("jd/watch", office.epoch) is None)
         assert reader.mirror.trusted.gone("jd", reader.clock()) == {}
+        assert reader.witness.told.count(("failed", "jd", "jd/watch", "list_ended")) == 1
         assert reader.mirror.trusted.catalogue("jd").get("jd/watch").ended
 
         office.desk.put(office.of, "phone:+8613800138001")
