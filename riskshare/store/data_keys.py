@@ -62,7 +62,7 @@ class DataKeys:
         state = await self.first(fingerprint)
         if state.next is not None:
             raise ConfigError(
-                "The data key is being rotated, or that was broken off. Go on with: riskshare keys rotate data",
+                "The data key is being rotated, or that was broken off. Go on with riskshare keys rotate data.",
                 code="key_rotating",
             )
         if state.fingerprint != fingerprint:

@@ -74,6 +74,7 @@ def listed(config_file, number):
             identity=own.keys.identity,
             data_key=own.data_key,
             lists=store.lists,
+            grants=store.grants,
             shelf=store.publications,
             files=SegmentFiles(own.segments),
             now=now,

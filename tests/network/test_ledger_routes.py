@@ -138,6 +138,7 @@ MEMBERS_ONLY = {
     ("GET", f"/peer/v1/segments/{'0' * 64}"),
     ("GET", f"/peer/v1/snapshots/high-risk/{'0' * 64}"),
     ("GET", f"/peer/v1/snapshots/high-risk/{'0' * 64}/1"),
+    ("GET", f"/peer/v1/snapshots/high-risk/named/{'0' * 64}"),
     ("GET", ENTRIES),
     ("GET", ENTRY.format(source="0" * 64)),
     ("GET", HELD),

@@ -177,12 +177,12 @@ async def test_polls_of_many_lists_hold_up_no_ask(pair: Pair) -> None:
     polled, all_polled = 0, asyncio.Event()
     wait = pair.shelf.wait
 
-    async def counted(list_name: str, epoch: bytes, digest: bytes, seconds: float) -> None:
+    async def counted(list_name: str, epoch: bytes, digest: bytes, seconds: float, reader: str) -> None:
         nonlocal polled
         polled += 1
         if polled == count:
             all_polled.set()
-        await wait(list_name, epoch, digest, seconds)
+        await wait(list_name, epoch, digest, seconds, reader)
 
     pair.shelf.wait = counted  # type: ignore[method-assign]
     polls = [asyncio.ensure_future(pair.client.snapshot("jd", LIST, EPOCH, b"1" * 32, wait=20)) for _ in range(count)]

@@ -320,7 +320,10 @@ def test_no_identifier_stands_in_any_log_database_or_file(network: Running) -> N
     secrets = [form for each in asked for form in _forms(each.value)]
     asyncio.run(network.checkpoint())
     for path in [*_files(network.directory), *_files(network.server.directory)]:
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            continue  # PostgreSQL has renamed it, or has no use for it any more
         assert not any(secret in data for secret in secrets), path
     for name in network.members:
         for table, text in _dump(network, name).items():

@@ -18,6 +18,7 @@ from riskshare.peer.opening import opened_store
 from riskshare.sharing.entry import NONCE_BYTES, reseal
 from riskshare.sharing.kept import ListRow, Resealed, State, StoredEntry
 from tests.network.conftest import MakeNetwork
+from tests.simulator.changing import DISPUTE, RESTORE
 from tests.simulator.running import BANK, SHOP, Running, status_of, until
 
 LISTED = generate(501, 40, ("phone", "iban"))
@@ -54,18 +55,19 @@ def withdraw(network: Running, *identifiers: Identifier) -> None:
 def change_state(network: Running, identifier: Identifier, state: State) -> None:
     """Dispute an entry, or end that."""
     member = network.member("shop")
+    change = DISPUTE if state == "disputed" else RESTORE
 
     def sealed(of: ListRow, entry: StoredEntry, new: State) -> Resealed:
         return reseal(member.data_key, f"shop/{of.name}", entry, new, secrets.token_bytes(NONCE_BYTES))
 
-    async def change() -> int:
+    async def write() -> int:
         async with opened_store(member.config) as store:
             of = await store.lists.list_named("fraud")
             assert of is not None
             handle = member.data_key.handle(identifier.oprf_input, "shop/fraud")
-            return await store.lists.change_state(of.id, [handle], state, sealed)
+            return await store.lists.change_state(of.id, [handle], state, change, sealed)
 
-    assert asyncio.run(change()) == 1
+    assert asyncio.run(write()) == 1
 
 
 def shown(network: Running, name: str) -> tuple[str, int]:

@@ -240,10 +240,13 @@ def renamed(value, names):
     return tuple(renamed(one, names) for one in value) if isinstance(value, tuple) else value
 
 
+SHAPES = [("class", "number"), ("class", "long")]
+
+
 def without_numbers(page):
-    """Elements and attributes, but for whether a column was taken for one of numbers."""
+    """Elements and attributes, but for whether a column was taken for one of numbers, and a figure for a long one."""
     return [
-        (tag, {name: value for name, value in attributes.items() if (name, value) != ("class", "number")})
+        (tag, {name: value for name, value in attributes.items() if (name, value) not in SHAPES})
         for tag, attributes in page.elements
     ]
 

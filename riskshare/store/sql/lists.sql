@@ -60,6 +60,9 @@ with raised as (
 )
 select number, pg_notify('riskshare_lists', (select name from raised)) from noted
 
+-- name: tell
+select pg_notify('riskshare_lists', $1)
+
 -- name: lock_list
 select * from lists where id = $1 for no key update
 
