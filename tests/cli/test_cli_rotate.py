@@ -115,6 +115,7 @@ def test_the_end_of_the_old_epoch_is_told_by_a_signed_statement(answer, publishe
             identity=own.keys.identity,
             data_key=own.data_key,
             lists=store.lists,
+            grants=store.grants,
             shelf=store.publications,
             files=SegmentFiles(own.segments),
             now=now,

@@ -1,2 +1,0 @@
--- Epochs whose computing goes on where it stopped.
-select 1;
