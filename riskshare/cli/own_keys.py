@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from riskshare.cli.acting import load_config
 from riskshare.cli.screen import Screen, counted
+from riskshare.key_source import source_of
 from riskshare.logs import configure
 from riskshare.peer.opening import opened_store
 from riskshare.peer.rekeying import Progress as Told
@@ -27,9 +28,10 @@ def rotate_key(config_file: Path, *, json: bool) -> None:
 async def _rotate(config_file: Path, screen: Screen) -> None:
     config = load_config(config_file)
     began = time.monotonic()
+    source = source_of(config)
     async with opened_store(config) as store:
         with _bar(screen) as progress:
-            done = await rotate_data_key(config, store, progress)
+            done = await rotate_data_key(config, source, store, progress)
     seconds = time.monotonic() - began
     former = None if done.former is None else str(done.former)
     screen.result({"key": "data", "number": done.number, "rows": done.rows, "former": former, "seconds": seconds})

@@ -18,7 +18,6 @@ from typing import Final
 from riskshare.config import Config
 from riskshare.errors import ConfigError, InputError
 from riskshare.key_files import data_keys, next_data_key, replace_data_key
-from riskshare.key_source import source_of
 from riskshare.keys import KeySource
 from riskshare.sharing.entry import DataKey
 from riskshare.sharing.rekey import Rekeyer
@@ -46,8 +45,10 @@ class Rotated:
     former: Path | None
 
 
-async def rotate_data_key(config: Config, store: Store, progress: Progress) -> Rotated:
+async def rotate_data_key(config: Config, source: KeySource, store: Store, progress: Progress) -> Rotated:
     """Seal all rows under a new data key, or go on with that.
+
+    `source` is made before the database is opened: a PostgreSQL that is started for it gets no key in its environment.
 
     Raises:
         InputError: `peer_running`, `import_open`, `same_key`: nothing was begun.
@@ -63,7 +64,6 @@ async def rotate_data_key(config: Config, store: Store, progress: Progress) -> R
                 "An import is not over, and its rows are sealed under the present key: finish or cancel it first.",
                 code="import_open",
             )
-        source = source_of(config)
         current = DataKey(source.read("data"))
         state = await store.data_keys.first(current.fingerprint)
         former, following = _both(config, source, current, state)

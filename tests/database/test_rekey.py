@@ -16,6 +16,7 @@ import pytest
 from riskshare.config import Config
 from riskshare.errors import ConfigError, InputError, OpenError, StoreError
 from riskshare.key_files import NEXT, data_keys, next_data_key, replace_data_key
+from riskshare.key_source import source_of
 from riskshare.keys import create_member_keys, read_key, write_key
 from riskshare.membership.identifier import parse
 from riskshare.membership.oprf import SecretKey
@@ -89,7 +90,7 @@ class House:
         return await self.store.lists.change_state(of.id, handles, state, change, again)
 
     async def rotate(self):
-        return await rotate_data_key(self.config, self.store, QUIET)
+        return await rotate_data_key(self.config, source_of(self.config), self.store, QUIET)
 
     async def check(self):
         """All of it is under the key in force and no other, found by it, and nothing is there twice."""
@@ -164,6 +165,7 @@ CHILD = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from riskshare.config import Config
+from riskshare.key_source import source_of
 from riskshare.peer import rekeying
 from riskshare.sharing import rekey
 from riskshare.store.data_keys import DataKeys
@@ -202,7 +204,7 @@ for name in ("next_data_key", "replace_data_key"):
 async def main():
     store = await Store.open(sys.argv[1])
     config = Config.from_values({"member": {"name": "jd"}}, Path(sys.argv[2]))
-    await rekeying.rotate_data_key(config, store, lambda *_: None)
+    await rekeying.rotate_data_key(config, source_of(config), store, lambda *_: None)
     await store.close()
 
 asyncio.run(main())
@@ -373,19 +375,19 @@ async def test_keys_that_are_not_files_are_given_by_their_source(house):
     values = {"member": {"name": "jd"}, "keys": {"data": "command", "command": words}}
     config = Config.from_values(values, house.folder)
     with pytest.raises(ConfigError) as refused:
-        await rotate_data_key(config, house.store, QUIET)
+        await rotate_data_key(config, source_of(config), house.store, QUIET)
     assert refused.value.code == "key_command"
     write_key(house.keys / NEXT, "data", house.key.export())
     with pytest.raises(InputError) as same:
-        await rotate_data_key(config, house.store, QUIET)
+        await rotate_data_key(config, source_of(config), house.store, QUIET)
     assert same.value.code == "same_key"
     (house.keys / NEXT).unlink()
     former, following = house.key, next_data_key(house.keys)
-    done = await rotate_data_key(config, house.store, QUIET)
+    done = await rotate_data_key(config, source_of(config), house.store, QUIET)
     assert (done.former, done.number) == (None, 2)
     assert house.key.export() == former.export()
     with pytest.raises(ConfigError) as refused:
-        await rotate_data_key(config, house.store, QUIET)
+        await rotate_data_key(config, source_of(config), house.store, QUIET)
     assert refused.value.code == "other_data_key"
     replace_data_key(house.keys, 1)
     assert house.key.export() == following
