@@ -39,6 +39,7 @@ from riskshare.peer.opening import now, opened_store, read_member
 from riskshare.peer.parts import Lists, OwnerHalf, QuerierHalf, Shared, owner_half, querier_half
 from riskshare.peer.readers import KEEP_SECONDS, Readers
 from riskshare.peer.recovery import Recovery
+from riskshare.peer.rekeying import lead
 from riskshare.peer.settling import settling_of
 from riskshare.registry.network import MAX_FILE
 from riskshare.server.access import ApiKeys
@@ -311,13 +312,7 @@ class Peer:
         assert self._leadership is not None
         leadership = self._leadership
         while True:
-            await leadership.acquire()
-            try:
-                await self.shared.store.data_keys.admit(self.shared.member.data_key.fingerprint)
-            except ConfigError:
-                # It was rotated while this process was cut off from the database: nothing can be sealed here any more.
-                await leadership.release()
-                raise
+            await lead(leadership, self.shared.store, self.shared.member.data_key)
             get_log().info("leading", member=self.shared.member.name)
             task = asyncio.ensure_future(self._leading(publish))
             try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from riskshare.config import Config
-from riskshare.errors import ConfigError, InputError
+from riskshare.errors import ConfigError, InputError, StoreError
 from riskshare.key_files import data_keys, next_data_key, replace_data_key
 from riskshare.keys import KeySource
 from riskshare.sharing.entry import DataKey
@@ -85,6 +85,22 @@ async def rotate_data_key(config: Config, source: KeySource, store: Store, progr
         kept = replace_data_key(config.paths.keys_dir, state.number) if _in_files(config) else None
         await store.data_keys.finish(following.fingerprint)
     return Rotated(rows, state.number + 1, kept)
+
+
+async def lead(leadership: Leadership, store: Store, data_key: DataKey) -> None:
+    """Wait until this peer leads, under the data key of the database.
+
+    Raises:
+        ConfigError: it was rotated while this process was cut off from the database; nothing can be sealed here any
+            more, and this process does not lead.
+
+    """
+    await leadership.acquire()
+    try:
+        await store.data_keys.admit(data_key.fingerprint)
+    except (ConfigError, StoreError):
+        await leadership.release()
+        raise
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from riskshare.keys import create_member_keys, read_key, write_key
 from riskshare.membership.identifier import parse
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
-from riskshare.peer.rekeying import rotate_data_key
+from riskshare.peer.rekeying import lead, rotate_data_key
 from riskshare.sharing.entry import DataKey, reseal
 from riskshare.sharing.kept import Change, EntryRow, EpochRow
 from riskshare.sharing.never import NeverRule
@@ -402,3 +402,17 @@ def test_no_key_is_overwritten(tmp_path):
     with pytest.raises(ConfigError, match=r"data-former-1\.key exists already"):
         replace_data_key(tmp_path / "keys", 1)
     assert read_key(tmp_path / "keys" / "data.key", "data") == before
+
+
+async def test_a_peer_that_was_cut_off_does_not_lead_under_the_former_key(house):
+    former = house.key
+    leadership = Leadership(house.store)
+    await lead(leadership, house.store, former)
+    await leadership.release()
+    await house.rotate()
+    with pytest.raises(ConfigError) as refused:
+        await lead(leadership, house.store, former)
+    assert refused.value.code == "other_data_key"
+    assert not leadership.held
+    await lead(leadership, house.store, house.key)
+    await leadership.release()

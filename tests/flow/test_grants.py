@@ -65,6 +65,7 @@ def everything(office):
         "snapshot": lambda reader: pages.snapshot("jd/watch", office.epoch, reader),
         "snapshot held": lambda reader: pages.snapshot("jd/watch", office.epoch, reader, bytes(32)),
         "version": lambda reader: pages.snapshot_version("jd/watch", office.epoch, 1, reader),
+        "named": lambda reader: pages.snapshot_named("jd/watch", snapshot.digest, reader),
         "segment": lambda reader: pages.segment(snapshot.segments[0], reader),
         "kept segment": lambda reader: published.kept_segment(snapshot.segments[0], reader),
         "key": lambda reader: published.served(office.epoch, reader, now),
@@ -134,6 +135,10 @@ async def test_the_store_is_asked_for_the_same_things_whether_the_list_exists_or
         (
             lambda: pages.snapshot_version("jd/watch", office.epoch, 1, "ub"),
             lambda: pages.snapshot_version("jd/none", office.epoch, 1, "ub"),
+        ),
+        (
+            lambda: pages.snapshot_named("jd/watch", snapshot.digest, "ub"),
+            lambda: pages.snapshot_named("jd/none", bytes(32), "ub"),
         ),
         (lambda: pages.segment(snapshot.segments[0], "ub"), lambda: pages.segment(bytes(32), "ub")),
     ):

@@ -17,6 +17,7 @@ from riskshare.query.message import (
     LISTS,
     SEGMENT,
     SNAPSHOT,
+    SNAPSHOT_NAMED,
     SNAPSHOT_VERSION,
     AskMessage,
 )
@@ -65,6 +66,27 @@ def listed(network: Running, name: str) -> dict[str, str]:
     return {each["list"]: each["status"] for each in found if each["owner"] == "shop"}
 
 
+def nothing_for_a_stranger(network: Running, epoch: str, snapshot: str, file: str) -> None:
+    """Every path to the list, by digests in hex, that nobody tells a stranger."""
+    for here, nowhere in (
+        (EPOCH.format(digest=epoch), EPOCH.format(digest=NOWHERE)),
+        (SNAPSHOT.format(list="watch", epoch=epoch), SNAPSHOT.format(list="none", epoch=NOWHERE)),
+        (SNAPSHOT.format(list="watch", epoch=epoch) + "?wait=20", SNAPSHOT.format(list="none", epoch=NOWHERE)),
+        (
+            SNAPSHOT_VERSION.format(list="watch", epoch=epoch, version=1),
+            SNAPSHOT_VERSION.format(list="none", epoch=NOWHERE, version=1),
+        ),
+        (
+            SNAPSHOT_NAMED.format(list="watch", digest=snapshot),
+            SNAPSHOT_NAMED.format(list="none", digest=NOWHERE),
+        ),
+        (SEGMENT.format(digest=file), SEGMENT.format(digest=NOWHERE)),
+    ):
+        same(get(network, "telecom", here), get(network, "telecom", nowhere))
+        assert get(network, "telecom", here).status == 404
+        assert get(network, "bank", here).status == 200
+
+
 def test_a_list_under_grants_is_for_its_grantees_and_unknown_to_all_others(make_network: MakeNetwork) -> None:
     network = make_network(BANK, SHOP, replace(TELECOM, roles=("querier",)))
     network.publish("shop", "fraud", LISTED)
@@ -85,20 +107,13 @@ def test_a_list_under_grants_is_for_its_grantees_and_unknown_to_all_others(make_
 
     [row] = network.rows("shop", "select digest from epochs where keyset = 'watch'")
     [base] = network.rows("shop", "select s.* from segments s join lists l on l.id = s.list_id where l.name = 'watch'")
+    [snapshot] = network.rows(
+        "shop",
+        "select n.digest from snapshots n join epochs p on p.digest = n.epoch"
+        " where p.keyset = 'watch' and n.version = 1",
+    )
     epoch, file = row["digest"].hex(), base["file_digest"].hex()
-    for here, nowhere in (
-        (EPOCH.format(digest=epoch), EPOCH.format(digest=NOWHERE)),
-        (SNAPSHOT.format(list="watch", epoch=epoch), SNAPSHOT.format(list="none", epoch=NOWHERE)),
-        (SNAPSHOT.format(list="watch", epoch=epoch) + "?wait=20", SNAPSHOT.format(list="none", epoch=NOWHERE)),
-        (
-            SNAPSHOT_VERSION.format(list="watch", epoch=epoch, version=1),
-            SNAPSHOT_VERSION.format(list="none", epoch=NOWHERE, version=1),
-        ),
-        (SEGMENT.format(digest=file), SEGMENT.format(digest=NOWHERE)),
-    ):
-        same(get(network, "telecom", here), get(network, "telecom", nowhere))
-        assert get(network, "telecom", here).status == 404
-        assert get(network, "bank", here).status == 200
+    nothing_for_a_stranger(network, epoch, snapshot["digest"].hex(), file)
     same(evaluated(network, "telecom", epoch), evaluated(network, "telecom", NOWHERE))
     assert json.loads(evaluated(network, "telecom", epoch).body)["code"] == "unknown_epoch"
     assert evaluated(network, "bank", epoch).status == 200
