@@ -335,6 +335,7 @@ class PublishSection(Section):
     replace_limit_percent: int = Field(
         20, ge=0, le=100, description="Percent of a list's entries that a file which replaces it withdraws unforced."
     )
+    import_mib: int = Field(512, ge=1, le=65_536, description="Longest file that a program may send to be imported.")
 
     engine: Literal["local", "dask"] = Field(
         "local",

@@ -45,6 +45,7 @@ RANKS: list[set[str]] = [
         "generate",
         "api_models",
         "api_entries",
+        "api_imports",
     },
     {"store"},
     {"client", "server", "api_client"},
@@ -136,6 +137,7 @@ SUPERVISORS = {
     "crew:_work": "the peer computes such a part again, and meets the error itself",
     "store.group_commit:GroupCommit._flush": "no caller is left waiting for a commit that will not come",
     "peer.chores:Chore.run": "a fault of ours in one round must not end the chore for good",
+    "peer.importing:OwnImports._work": "a fault of ours becomes the state of the import, which its program looks at",
     "server.observing:Observer._answer": "a fault of ours becomes a 500 that tells nothing, and a line in the log",
     "cli:main": "a fault of ours is told in one sentence: its traceback could show what was typed",
 }

@@ -34,6 +34,7 @@ from riskshare.peer.directory import Directory
 from riskshare.peer.entries import OwnEntries
 from riskshare.peer.freshness import gauge_lists
 from riskshare.peer.health import Health
+from riskshare.peer.importing import OwnImports
 from riskshare.peer.ledger import LedgerWork, witness_of
 from riskshare.peer.opening import now, opened_store, read_member
 from riskshare.peer.parts import Lists, OwnerHalf, QuerierHalf, Shared, owner_half, querier_half
@@ -229,6 +230,7 @@ class Peer:
             metrics=shared.metrics,
             limits=Limits(self.config.check.deadline_ms, self.config.check.max_identifiers),
             entries=OwnEntries(member.name, member.data_key, shared.store, shared.directory.most_days),
+            imports=self._imports(),
         )
         health = Health(shared, self.owner, self.querier, self._ledger, self._chores)
         operations = operations_application(
@@ -254,6 +256,12 @@ class Peer:
             self._stack.push_async_callback(listening.close)
             self.urls[name] = f"{'https' if context else 'http'}://{_host(listening.host)}:{listening.port}"
         get_log().info("listening", member=member.name, url=self.urls["peers"])
+
+    def _imports(self) -> OwnImports:
+        """Imports for programs; made before the listener, so that they are stopped after it."""
+        imports = OwnImports(self.shared.member, self.shared.store, self.shared.directory.most_days)
+        self._stack.push_async_callback(imports.stop)
+        return imports
 
     # -- background work -------------------------------------------------------------
 

@@ -8,6 +8,7 @@
     GET  /v1/audits           who saw what of this member's records
     GET  /v1/checks/{id}      what is known of a former check without opening its record
     POST /v1/lists/…/entries  entries of own lists (`riskshare.server.entries`)
+    POST /v1/lists/…/imports  files for own lists (`riskshare.server.imports`)
     GET  /openapi.json        all of this as OpenAPI 3.1
 
 A check is not cancelled when the client goes away: its receipts and its record are kept all the same.
@@ -46,6 +47,7 @@ from riskshare.server import shown
 from riskshare.server.access import ApiKeys
 from riskshare.server.entries import OwnEntries, entry_routes
 from riskshare.server.idempotency import Claim, Idempotency
+from riskshare.server.imports import OwnImports, import_routes
 from riskshare.server.observing import Observer
 from riskshare.server.openapi import describe
 from riskshare.server.problems import InvalidRequest, identifier_error, invalid_request, problem_of
@@ -308,6 +310,7 @@ def clients_application(
     metrics: Metrics,
     limits: Limits,
     entries: OwnEntries,
+    imports: OwnImports,
 ) -> web.Application:
     """Make the application of the clients' listener; serve it over TLS, or plain on loopback (see `listen`)."""
     clients = _Clients(
@@ -334,6 +337,7 @@ def clients_application(
             web.get("/v1/receipts/{receipt:[0-9a-f]{64}}", clients.receipt),
             web.get(f"/v1/checks/{_UUID}", clients.former_check),
             *entry_routes(entries, keys, idempotency),
+            *import_routes(imports, keys),
             web.get("/openapi.json", clients.openapi),
         ]
     )

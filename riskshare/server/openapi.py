@@ -17,6 +17,7 @@ from riskshare.api_entries import (
     UpsertRequest,
     WithdrawRequest,
 )
+from riskshare.api_imports import ErrorsRequest, ImportModel, ImportRequest, ImportsResponse, RowErrorsResponse
 from riskshare.api_models import (
     MAX_CHECKS,
     AuditsResponse,
@@ -30,6 +31,7 @@ from riskshare.api_models import (
     ProblemModel,
     ReceiptModel,
 )
+from riskshare.server.imports import FORMATS
 
 _REQUESTS: tuple[type[BaseModel], ...] = (
     CheckRequest,
@@ -46,19 +48,23 @@ _RESPONSES: tuple[type[BaseModel], ...] = (
     ChecksResponse,
     EntriesResponse,
     EntryResponse,
+    ImportModel,
+    ImportsResponse,
     ListsResponse,
     MembersResponse,
     ProblemModel,
     ReceiptModel,
+    RowErrorsResponse,
 )
 _REFUSALS: Mapping[int, str] = {
-    400: "The body is not JSON, or a header is malformed.",
+    400: "The body is not JSON, a header is malformed, or a parameter unknown.",
     401: "The API key is missing, wrong or expired.",
     403: "The API key may not do this, or not from here.",
     404: "There is no such thing.",
-    409: "A request with this Idempotency-Key is being worked on; or the never-list was added to meanwhile: repeat.",
-    413: "The body is longer than 1 MiB.",
-    415: "The body is not application/json.",
+    409: "A request with this Idempotency-Key is being worked on; the never-list was added to meanwhile: repeat;"
+    " or another import works on the list, or this one is over.",
+    413: "The body is longer than 1 MiB, or a file longer than publish.import_mib.",
+    415: "The body has another media type than those named here.",
     422: "A field or an identifier is not valid, or the Idempotency-Key was used for another request.",
     503: "PostgreSQL is away: nothing was decided. Try again.",
 }
@@ -129,6 +135,7 @@ def _paths() -> dict[str, Any]:
             "get": _operation("lists", "The lists that a check consults.", _ref("ListsResponse"), (401, 403))
         },
         **_entry_paths(),
+        **_import_paths(),
         "/v1/members": {"get": _operation("members", "The network's members.", _ref("MembersResponse"), (401, 403))},
         "/v1/audits": {
             "get": _operation(
@@ -194,6 +201,55 @@ def _entry_paths() -> dict[str, Any]:
             "post": _operation(name, summary, _ref("EntriesResponse"), changing, body=_ref(model), parameter=place)
         }
     return paths
+
+
+def _import_paths() -> dict[str, Any]:
+    place = ("list", {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"})
+    refusals = (401, 403, 404, 503)
+    one = {"name": "import", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+    begin = _operation(
+        "begin_import",
+        "Import a file: a job begins, or goes on where the same file was broken off.",
+        _ref("ImportModel"),
+        (400, 401, 403, 404, 409, 413, 415, 422, 503),
+        parameter=place,
+    )
+    begin["responses"] = {("202" if status == "200" else status): said for status, said in begin["responses"].items()}
+    location = {"description": "Where its state is told.", "schema": {"type": "string"}}
+    begin["responses"]["202"] |= {"description": "The job has begun.", "headers": {"Location": location}}
+    begin["requestBody"] = {"required": True, "content": {kind: {} for kind in FORMATS}}
+    begin["parameters"] += _query(ImportRequest)
+    named = {
+        "find_import": ("get", "How an import stands.", "ImportModel", refusals),
+        "cancel_import": ("delete", "End an import that is not over.", "ImportModel", (401, 403, 404, 409, 503)),
+        "import_errors": ("get", "The bad rows of an import, by line.", "RowErrorsResponse", (400, *refusals, 422)),
+    }
+    made = {
+        name: {method: _operation(name, summary, _ref(model), codes, parameter=place)}
+        for name, (method, summary, model, codes) in named.items()
+    }
+    for operations in made.values():
+        for operation in operations.values():
+            operation["parameters"].append(one)
+    made["import_errors"]["get"]["parameters"] += _query(ErrorsRequest)
+    whole = _operation("imports", "The last imports into a list.", _ref("ImportsResponse"), refusals, parameter=place)
+    path = "/v1/lists/{list}/imports"
+    return {
+        path: {"post": begin, "get": whole},
+        f"{path}/{{import}}": {**made["find_import"], **made["cancel_import"]},
+        f"{path}/{{import}}/errors": made["import_errors"],
+    }
+
+
+def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields of a model as parameters of a query."""
+    found = []
+    for name, schema in model.model_json_schema()["properties"].items():
+        plain = next((one for one in schema.get("anyOf", ()) if one.get("type") != "null"), schema)
+        kept = {key: value for key, value in plain.items() if key not in ("title", "description", "default")}
+        said = schema.get("description", "")
+        found.append({"name": name, "in": "query", "required": False, "description": said, "schema": kept})
+    return found
 
 
 def _ref(name: str) -> dict[str, Any]:

@@ -61,6 +61,12 @@ BY_CODE: Final[Mapping[str, int]] = {
     "settlement_period": 409,
     "settlement_overlap": 409,
     "never_changed": 409,
+    "unknown_parameter": 400,
+    "import_running": 409,
+    "import_cancelled": 409,
+    "import_over": 409,
+    "too_large": 413,
+    "imports_busy": 503,
     "internal": 500,
 }
 """Status by code."""

@@ -231,7 +231,9 @@ class Importer:
                 watcher.repeated(line, counting)
         if refused:
             await staging.refuse("bad_rows", report.counts)
-        elif not order.dry_run:
+        elif order.dry_run:
+            await staging.refuse("dry_run", report.counts)
+        else:
             if report.counts is not None:
                 watcher.counted(report.counts)
             reason = (REPLACED, self._reseal) if order.replace else None

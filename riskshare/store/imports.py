@@ -228,11 +228,11 @@ class Imports:
         with guarded():
             return [BadRow(*row) for row in await self._pool.fetch(SQL["faults"], import_id, after, limit)]
 
-    async def cancel(self, import_id: UUID) -> bool:
-        """End an import that was not committed, and drop its rows; whether there was one to end."""
+    async def cancel(self, import_id: UUID, code: str | None = None) -> bool:
+        """End an import that was not committed, and drop its rows; whether there was one to end. `code` says why."""
         with guarded():
             async with self._pool.acquire() as connection, connection.transaction():
-                return await _cancel(connection, import_id)
+                return await _cancel(connection, import_id, code)
 
     async def drop_stale(self, before: datetime) -> int:
         """Cancel what nobody has worked on since; give how many."""
