@@ -42,7 +42,7 @@ class ImportRequest(Request):
     appeal: RecordText = Field("", description="Where a person concerned can appeal.")
     days: StrictStr = Field("180", pattern=r"^[1-9][0-9]{0,3}$", description="How long entries are valid.")
     map: list[Header] = Field(
-        default_factory=list, max_length=20, description="FIELD=COLUMN: the column that holds a field; may be repeated."
+        default_factory=list, max_length=8, description="FIELD=COLUMN: the column that holds a field; may be repeated."
     )
 
 

@@ -164,7 +164,7 @@ class OwnImports:
         """The body in a file without a name. Raises InputError `too_large`; DiskError."""
         folder = self._member.config.paths.data_dir
         try:
-            file = await asyncio.to_thread(tempfile.TemporaryFile, dir=folder)
+            file = cast("BinaryIO", await asyncio.to_thread(tempfile.TemporaryFile, dir=folder))
             try:
                 size = 0
                 async for part in body:
@@ -184,7 +184,7 @@ class OwnImports:
             raise
         except OSError as error:
             raise DiskError(f"The file cannot be kept while it is imported: {error.strerror}.") from error
-        return cast("BinaryIO", file)
+        return file
 
     async def _work(
         self, of: ListRow, file: BinaryIO, defaults: Defaults, order: Order, begun: asyncio.Future[ImportRow]

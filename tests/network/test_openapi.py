@@ -11,12 +11,23 @@ from typing import Any
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, assume, settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from riskshare.server.imports import FORMATS
 from riskshare.server.openapi import describe
 from tests.simulator.payments import till
+
+LONGEST_LINE = 8000
+"""A longer one is refused before it is a request: no single parameter is at fault."""
+
+
+@schemathesis.serializer(*(kind for kind in FORMATS if kind != "text/csv"))
+def as_file(_context: Any, value: Any) -> bytes:
+    """A file of any content, for media types that schemathesis cannot write."""
+    return value if isinstance(value, bytes) else repr(value).encode()
+
 
 schema = schemathesis.openapi.from_dict(describe(identifiers=4, deadline_ms=150), config=SchemathesisConfig())
 
@@ -59,6 +70,8 @@ def test_the_api_is_as_described(case: schemathesis.Case[Any], served: tuple[str
     excluded: list[Any] = [positive_data_acceptance]
     if case.path == "/v1/checks" or "Idempotency-Key" in (case.headers or {}):
         excluded.append(negative_data_rejection)
+    asked = case.as_transport_kwargs(base_url=served[0])
+    assume(len(requests.Request("GET", asked["url"], params=asked.get("params")).prepare().url or "") < LONGEST_LINE)
     case.call_and_validate(
         base_url=served[0], headers={"Authorization": f"Bearer {served[1]}"}, excluded_checks=excluded, timeout=20
     )
