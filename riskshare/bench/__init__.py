@@ -1,7 +1,7 @@
 """`riskshare bench`: how fast it is, each figure as a ratio to the bare cost of what must be done, in the same run.
 
 `measure` has the bare measures; `building`, `answering`, `checking`, `comparing` one group of figures each;
-`revoking` and `resident` those of lists that change; `integrating` and `accounting` those of the ledger, `auditing`
+`listing`, `revoking` and `resident` those of lists; `integrating` and `accounting` those of the ledger, `auditing`
 those of an audit.
 """
 
@@ -25,6 +25,7 @@ from riskshare.bench.building import building, filtering
 from riskshare.bench.checking import checking
 from riskshare.bench.comparing import comparing
 from riskshare.bench.integrating import integrating
+from riskshare.bench.listing import importing_speed
 from riskshare.bench.measure import Figure, Raw
 from riskshare.bench.network import measured_network
 from riskshare.bench.revoking import revoking
@@ -81,7 +82,7 @@ def _measure(name: str, raw: Raw) -> list[Figure]:
         case "audit-large":
             return auditing_much()
         case "lists":
-            return _in_loop(lambda: revoking(raw))
+            return [*_in_loop(lambda: importing_speed(raw)), *_in_loop(lambda: revoking(raw))]
         case "ledger":
             return [*integrating(), *_in_loop(accounting)]
         case _:

@@ -20,8 +20,9 @@ from riskshare.membership.identifier import Identifier
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
 from riskshare.peer.opening import new_id, now
+from riskshare.sharing.build import StoredRow, stored_row
 from riskshare.sharing.builders import ProcessBuilders
-from riskshare.sharing.composing import Build, Composer, Job
+from riskshare.sharing.composing import Build, Composer, Entries, Job
 from riskshare.sharing.entry import NONCE_BYTES, DataKey
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, StoredEntry
 from riskshare.store.buildings import Buildings
@@ -66,7 +67,7 @@ class Stored:
     upto: int = 1
 
     @asynccontextmanager
-    async def listed(self, list_id: int, after: bytes) -> AsyncIterator[Stored]:
+    async def sealed(self, list_id: int, after: bytes) -> AsyncIterator[Stored]:
         """All of them."""
         del list_id, after
         yield self
@@ -76,6 +77,11 @@ class Stored:
         """All of them."""
         del list_id, after
         yield self
+
+    async def batches(self) -> AsyncIterator[tuple[bytes, list[StoredRow]]]:
+        """What workers need of them."""
+        async for batch in self:
+            yield batch[-1].handle, [stored_row(entry) for entry in batch]
 
     async def __aiter__(self) -> AsyncIterator[list[StoredEntry]]:
         for start in range(0, len(self.entries), 1000):
@@ -97,7 +103,7 @@ def stored_entries(data_key: DataKey, identifiers: Sequence[Identifier]) -> Stor
     return Stored(entries)
 
 
-async def composed(data_key: DataKey, folder: Path, key: SecretKey, stored: Stored, build: Build) -> SegmentRow:
+async def composed(data_key: DataKey, folder: Path, key: SecretKey, stored: Entries, build: Build) -> SegmentRow:
     """A base of these entries, durable in `folder`, by what a peer publishes with."""
     moment = now()
     row = ListRow(1, "listed", "telecom_fraud", "default", moment, 1)

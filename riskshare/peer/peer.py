@@ -53,6 +53,7 @@ from riskshare.server.peers import peers_application
 from riskshare.server.workers import Workers
 from riskshare.sharing.forget import forget
 from riskshare.store import notify
+from riskshare.store.imports import KEEP_FAULTS, RESUME
 from riskshare.store.leader import Leadership
 from riskshare.tls import public_server_context
 
@@ -362,8 +363,10 @@ class Peer:
         return [*(file.read_bytes() for file in between), newest.to_file()]
 
     async def _tidy(self) -> None:
-        """Forget what has had its time: replies, and snapshots and segments that no audit needs any more."""
+        """Forget what has had its time: replies, imports left behind, snapshots and segments that no audit needs."""
         store = self.shared.store
+        await store.imports.drop_stale(now() - RESUME)
+        await store.imports.forget_faults(now() - KEEP_FAULTS)
         await store.idempotency.forget(now() - IDEMPOTENCY_TERM)
         window = timedelta(days=self.config.audit.window_days)
         await store.trust.forget_held(now() - window)

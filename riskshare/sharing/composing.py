@@ -52,13 +52,22 @@ class Changes(Protocol):
         """The batches."""
 
 
+class SealedEntries(Protocol):
+    """A consistent view of entries, as `Changes`, of each only what workers need."""
+
+    upto: int
+
+    def batches(self) -> AsyncIterator[tuple[bytes, list[StoredRow]]]:
+        """The batches, once, each behind the handle of its last entry."""
+
+
 class Entries(Protocol):
     """The store of entries."""
 
     def changes(self, list_id: int, after: int) -> AbstractAsyncContextManager[Changes]:
         """Entries changed after that number, withdrawn ones too."""
 
-    def listed(self, list_id: int, after: bytes) -> AbstractAsyncContextManager[Changes]:
+    def sealed(self, list_id: int, after: bytes) -> AbstractAsyncContextManager[SealedEntries]:
         """Entries that are not withdrawn and have a handle above `after`, in the order of their handles."""
 
 
@@ -211,7 +220,7 @@ class Composer:
         if marks.complete:
             return marks, rows
         ends: deque[bytes] = deque()
-        async with self._entries.listed(job.row.id, marks.position) as entries:
+        async with self._entries.sealed(job.row.id, marks.position) as entries:
             marks = replace(marks, upto=entries.upto if marks.upto < 0 else marks.upto)
             async with aclosing(_listed(entries, ends)) as chunks, aclosing(build(job.name, chunks)) as built:
                 async for some in built:
@@ -329,11 +338,11 @@ class Composer:
         return await asyncio.to_thread(wanted.view, [row.ref for row in segments])
 
 
-async def _listed(entries: Changes, ends: deque[bytes]) -> AsyncGenerator[Sequence[StoredRow], None]:
+async def _listed(entries: SealedEntries, ends: deque[bytes]) -> AsyncGenerator[Sequence[StoredRow], None]:
     """Chunks of entries; `ends` gets the last handle of each."""
-    async for batch in entries:
-        ends.append(batch[-1].handle)
-        yield [stored_row(entry) for entry in batch]
+    async for end, batch in entries.batches():
+        ends.append(end)
+        yield batch
 
 
 async def _changed(changes: Changes, reasons: deque[str | None]) -> AsyncGenerator[Sequence[StoredRow], None]:

@@ -33,6 +33,9 @@ from riskshare.sharing.kept import STATES, Resealed, State, StoredEntry
 NONCE_BYTES: Final = 12
 KEY_BYTES: Final = 32
 ROW_BYTES: Final = 16
+ROW_RANDOM: Final = 10 + NONCE_BYTES
+"""Random bytes of a row that `seal_rows` seals: for its id, and the nonce."""
+
 _IDENTIFIER: Final = "An entry's identifier"
 
 
@@ -74,20 +77,25 @@ class DataKey:
         return nonce + self._entries.encrypt(nonce, oprf_input, _entry_data(row, list_name, state))
 
     def seal_rows(
-        self, list_name: str, values: Sequence[bytes], rows: Sequence[bytes], nonces: Sequence[bytes]
-    ) -> list[tuple[bytes, bytes]]:
-        """`handle` and `seal_identifier` of many OPRF inputs of a list, for rows (ids of 16 bytes) in state active."""
+        self, list_name: str, values: Sequence[bytes], drawn: Sequence[bytes]
+    ) -> list[tuple[bytes, bytes, bytes]]:
+        """Row id, `handle` and `seal_identifier` of many OPRF inputs of a list, in state active.
+
+        `drawn` has `ROW_RANDOM` random bytes for each. An id is a UUIDv8 (RFC 9562, 5.8) that begins as its handle:
+        so rows sorted by handle go into both indexes in their order, however long these are.
+        """
         name = list_name.encode()
         named = len(name).to_bytes(4, "big") + name
         before, behind = ROW_BYTES.to_bytes(4, "big"), length_prefixed(name, b"active")
         key, encrypt, digest = self._handle, self._entries.encrypt, hmac.digest
-        return [
-            (
-                digest(key, named + len(value).to_bytes(4, "big") + value, "sha256"),
-                nonce + encrypt(nonce, value, before + row + behind),
-            )
-            for value, row, nonce in zip(values, rows, nonces, strict=True)
-        ]
+        rows: list[tuple[bytes, bytes, bytes]] = []
+        for value, random in zip(values, drawn, strict=True):
+            handle = digest(key, named + len(value).to_bytes(4, "big") + value, "sha256")
+            free = bytes((0x80 | random[0] & 0x0F, random[1], 0x80 | random[2] & 0x3F))
+            row = handle[:6] + free + random[3:10]
+            nonce = random[10:]
+            rows.append((row, handle, nonce + encrypt(nonce, value, before + row + behind)))
+        return rows
 
     def open_identifier(self, sealed: bytes, *, row: UUID, list_name: str, state: State) -> bytes:
         """Open what `seal_identifier` sealed: the identifier's UTF-8 bytes.

@@ -48,7 +48,7 @@ class ListRow:
 class EntryRow:
     """An entry as an import or an upsert brings it; its state will be `active`.
 
-    `id` is a fresh UUIDv7; `handle` the keyed HMAC of the identifier (32 bytes); `sealed` the identifier
+    `id` is a fresh UUID; `handle` the keyed HMAC of the identifier (32 bytes); `sealed` the identifier
     under the data key (additional data: id, list, `active`); `record` the record's canonical JSON. `content`
     (1 to 32 bytes) decides whether an entry that is already there is the same: the digest of what must make a
     difference. An importer that stamps `listed_at` with the present leaves it out, or each import

@@ -8,22 +8,17 @@ there.
 from __future__ import annotations
 
 import secrets
-import struct
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, final
+from typing import final
 
 from riskshare.membership.record import Record
-from riskshare.sharing.entry import NONCE_BYTES, ROW_BYTES, DataKey, content_of
+from riskshare.sharing.entry import ROW_RANDOM, DataKey, content_of
 from riskshare.sharing.reading import Reader
 from riskshare.sharing.row_place import Chunk
 from riskshare.sharing.rows import BadRow, Row
 from riskshare.sharing.staged import Piece
-
-_STAMP: Final = struct.Struct(">Q")
-_RANDOM: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +51,13 @@ class Preparer:
         return Piece(chunk.after, len(good) + len(bad), len(good), self._written(good), bad)
 
     def _written(self, rows: list[Row]) -> bytes:
-        ids = _new_ids(len(rows))
-        drawn = secrets.token_bytes(NONCE_BYTES * len(rows))
-        nonces = [drawn[start : start + NONCE_BYTES] for start in range(0, len(drawn), NONCE_BYTES)]
-        sealed = self._data_key.seal_rows(self._list_name, [row.identifier.oprf_input for row in rows], ids, nonces)
+        random = secrets.token_bytes(ROW_RANDOM * len(rows))
+        drawn = [random[start : start + ROW_RANDOM] for start in range(0, len(random), ROW_RANDOM)]
+        sealed = self._data_key.seal_rows(self._list_name, [row.identifier.oprf_input for row in rows], drawn)
         tails: dict[int, bytes] = {}  # by identity: rows share their records, which `rows` keeps alive
         head = self._form.head
         parts: list[bytes] = []
-        for row, place, (handle, text) in zip(rows, ids, sealed, strict=True):
+        for row, (place, handle, text) in zip(rows, sealed, strict=True):
             tail = tails.get(id(row.record))
             if tail is None:
                 tail = tails[id(row.record)] = self._tail(row.record)
@@ -73,18 +67,6 @@ class Preparer:
     def _tail(self, record: Record) -> bytes:
         case = self._data_key.case_handle(record.case, self._list_name) if record.case else None
         return self._form.tail(record.to_bytes(), content_of(record), record.listed_at, record.valid_until, case)
-
-
-def _new_ids(count: int) -> list[bytes]:
-    """Fresh UUIDv7 (RFC 9562, 5.7) of one millisecond, in ascending order as far as their time goes."""
-    stamp = _STAMP.pack(time.time_ns() // 1_000_000)[2:]
-    drawn = secrets.token_bytes(_RANDOM * count)
-    found = []
-    for start in range(0, len(drawn), _RANDOM):
-        part = drawn[start : start + _RANDOM]
-        found.append(stamp + bytes((0x70 | part[0] & 0x0F, part[1], 0x80 | part[2] & 0x3F)) + part[3:])
-    assert all(len(one) == ROW_BYTES for one in found[:1])
-    return found
 
 
 _workers: dict[str, Preparer] = {}

@@ -89,14 +89,12 @@ class Reader:
     def read(self, chunk: Chunk) -> Iterator[Row | BadRow]:
         """The rows of a chunk, without those in which nothing stands."""
         for line, cells, fault in self._raw(chunk):
-            if cells is not None and is_blank(cells):
-                continue
-            if fault is not None:
-                yield fault
-            elif cells is None or self.rules is None:
-                yield BadRow(line, "", "csv", "The line is not valid CSV.")
-            else:
-                yield self.rules.judge(line, cells)
+            if fault is None and cells is not None and self.rules is not None:
+                row = self.rules.judge(line, cells)
+                if type(row) is Row or not is_blank(cells):
+                    yield row
+            elif cells is None or not is_blank(cells):
+                yield fault or BadRow(line, "", "csv", "The line is not valid CSV.")
 
     def _raw(self, chunk: Chunk) -> Iterator[RawRow]:
         if chunk.rows is not None:

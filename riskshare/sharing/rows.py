@@ -215,6 +215,8 @@ class Rules:
         self._never = never
         self._now = now
         self._columns = columns
+        self._width = columns.width
+        self._needed = [(index, columns.called[name]) for name, index in columns.names.items()]
         self._whole = "identifier" in columns.names
         self._subject = columns.names["identifier" if self._whole else "value"]
         self._type = columns.names.get("type")
@@ -224,12 +226,12 @@ class Rules:
 
     def judge(self, line: int, cells: Sequence[Cell]) -> Row | BadRow:
         """The row of that line."""
-        if len(cells) != self._columns.width:
-            expected = f"The line has {len(cells)} columns, the first one {self._columns.width}."
-            return BadRow(line, "", "columns", expected, for_width(len(cells), self._columns.width))
-        for name, index in self._columns.names.items():
+        if len(cells) != self._width:
+            expected = f"The line has {len(cells)} columns, the first one {self._width}."
+            return BadRow(line, "", "columns", expected, for_width(len(cells), self._width))
+        for index, called in self._needed:
             if type(odd := cells[index]) is Odd:
-                return BadRow(line, self._columns.called[name], odd.code, odd.message, odd.suggestion)
+                return BadRow(line, called, odd.code, odd.message, odd.suggestion)
         return self._judge(line, cells)  # type: ignore[arg-type]  # none of those needed is odd
 
     def _judge(self, line: int, cells: Sequence[str]) -> Row | BadRow:

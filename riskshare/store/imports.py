@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 RESUME: Final = timedelta(days=7)
 """An import that began longer ago is not gone on with: the terms of its entries count from its beginning."""
 
+KEEP_FAULTS: Final = timedelta(days=30)
+"""So long the bad rows of an import can be looked up."""
+
 PAGE: Final = 1000
+FORGET_ROWS: Final = 10_000
 LOCK_TRIES: Final = 15
 LOCK_PAUSE: Final = 0.2
 CLOSE_SECONDS: Final = 5.0
@@ -239,6 +243,16 @@ class Imports:
         with guarded():
             found = [row["id"] for row in await self._pool.fetch(SQL["stale"], before)]
         return sum([await self.cancel(one) for one in found])
+
+    async def forget_faults(self, before: datetime) -> int:
+        """Forget the bad rows of imports that were over by then, a bounded number at a time; give how many."""
+        done = 0
+        while True:
+            with guarded():
+                gone = affected(await self._pool.execute(SQL["forget_faults"], before, FORGET_ROWS))
+            done += gone
+            if gone < FORGET_ROWS:
+                return done
 
     async def mapping(self, list_id: int) -> SavedMapping | None:
         """How the columns of this list's files are called."""

@@ -32,6 +32,9 @@ IDLE_SECONDS: Final = 600
 STATEMENT_SECONDS: Final = 1800.0
 """Bound of each statement of an import: millions of rows are written by one."""
 
+SORT_MEMORY: Final = "128MB"
+"""What PostgreSQL may take to bring an import's rows into the order of their handles; more of them go to its disk."""
+
 BARRED: Final = ("appeal_upheld",)
 """Reasons of withdrawal that no import undoes: a person whose appeal was upheld stays off the list."""
 
@@ -112,6 +115,7 @@ class Applying:
 
     async def _write_first(self, of: ListRow) -> ImportCounts:
         """A list without entries takes the rows as they are; only the last of each handle is written."""
+        await self._connection.execute(f"set local work_mem = '{SORT_MEMORY}'")
         sql = self.sql("write_first")
         new = affected(await self._connection.execute(sql, of.id, of.changed + 1, timeout=STATEMENT_SECONDS))
         rows = await self._connection.fetchval(self.sql("count_rows"), timeout=STATEMENT_SECONDS)

@@ -322,6 +322,17 @@ async def test_what_nobody_goes_on_with_is_dropped(office):
     assert ([row.state for row in await office.imports()], await office.tables()) == (["cancelled"], [])
 
 
+async def test_bad_rows_of_old_imports_are_forgotten(office):
+    report = await office.run([*NUMBERS, "x", "y"], skip_bad=True)
+    left = await office.run([NUMBERS[0], "x"])
+    faults = office.store.imports.faults
+    before = datetime.now(UTC) - timedelta(hours=1)
+    assert await office.store.imports.forget_faults(before) == 0
+    assert await office.store.imports.forget_faults(before + timedelta(hours=2)) == 2
+    assert await faults(report.id, -1, 10) == []
+    assert [row.line for row in await faults(left.id, -1, 10)] == [2]
+
+
 async def test_a_row_that_another_overrides_is_told_in_a_dry_run(office):
     lines = [NUMBERS[0], NUMBERS[1], f"+86 {NUMBERS[0]}", NUMBERS[0]]
     report = await office.run(lines, dry_run=True)

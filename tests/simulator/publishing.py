@@ -27,6 +27,7 @@ from riskshare.membership import oprf
 from riskshare.membership.group import is_element
 from riskshare.membership.identifier import parse
 from riskshare.membership.record import Record, label, open_record, record_key
+from riskshare.sharing.build import stored_row
 from riskshare.sharing.builders import ProcessBuilders
 from riskshare.sharing.copies import Rules
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
@@ -72,11 +73,15 @@ class Clock:
 @dataclass
 class View:
     upto: int
-    batches: list[list[StoredEntry]]
+    entries: list[list[StoredEntry]]
 
     async def __aiter__(self):
-        for batch in self.batches:
+        for batch in self.entries:
             yield batch
+
+    async def batches(self):
+        for batch in self.entries:
+            yield batch[-1].handle, [stored_row(entry) for entry in batch]
 
 
 @dataclass
@@ -105,7 +110,7 @@ class MemoryStore:
         yield self._view(list_id, [entry for entry in self.entries[list_id].values() if entry.changed > after])
 
     @asynccontextmanager
-    async def listed(self, list_id, after):
+    async def sealed(self, list_id, after):
         entries = self.entries[list_id].values()
         chosen = [entry for entry in entries if entry.handle > after and entry.state != "withdrawn"]
         yield self._view(list_id, sorted(chosen, key=lambda entry: entry.handle))

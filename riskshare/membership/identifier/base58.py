@@ -7,7 +7,12 @@ import hashlib
 BITCOIN = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 RIPPLE = "rpshnaf39wBUDNEGHJKLM4PQRST7VWXYZ2bcdeCg65jkm8oFqi1tuvAxyz"
 
-_VALUES = {alphabet: {letter: value for value, letter in enumerate(alphabet)} for alphabet in (BITCOIN, RIPPLE)}
+_FOREIGN = b"\xff"
+_VALUES = {alphabet: bytes(alphabet.find(chr(octet)) & 0xFF for octet in range(256)) for alphabet in (BITCOIN, RIPPLE)}
+"""From an ASCII letter to its value; `_FOREIGN` for one that the alphabet has not."""
+
+_PART = 10
+"""Letters that are summed up at a time: what they stand for fits into 60 bits, and long integers are slow."""
 
 _MONERO_BLOCKS = {2: 1, 3: 2, 5: 3, 6: 4, 7: 5, 9: 6, 10: 7, 11: 8}
 """Letters of a block to bytes of a block: Monero encodes each eight bytes on their own (cryptonote `base58.cpp`)."""
@@ -23,13 +28,18 @@ def decode(text: str, alphabet: str = BITCOIN) -> bytes | None:
 
 
 def _number(text: str, alphabet: str = BITCOIN) -> int | None:
-    values = _VALUES[alphabet]
+    if not text.isascii():
+        return None
+    values = text.encode().translate(_VALUES[alphabet])
+    if _FOREIGN in values:
+        return None
     number = 0
-    for letter in text:
-        value = values.get(letter)
-        if value is None:
-            return None
-        number = number * 58 + value
+    for start in range(0, len(values), _PART):
+        part = values[start : start + _PART]
+        small = 0
+        for value in part:
+            small = small * 58 + value
+        number = number * 58 ** len(part) + small
     return number
 
 

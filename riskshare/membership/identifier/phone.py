@@ -30,6 +30,8 @@ _TRUNK = re.compile(r"\(([0-9])\)")
 _NON_GEOGRAPHIC = "001"
 _NEVER = re.compile(r"(?!)")
 _TYPES = (
+    "mobile",
+    "fixed_line",
     "premium_rate",
     "toll_free",
     "shared_cost",
@@ -38,10 +40,9 @@ _TYPES = (
     "pager",
     "uan",
     "voicemail",
-    "fixed_line",
-    "mobile",
 )
-"""The descriptions that make a number valid, as in `phonenumberutil._number_type_helper`."""
+"""The descriptions that make a number valid, as in `phonenumberutil._number_type_helper`; any one does, so the most
+frequent come first."""
 
 
 def phone(value: str, region: str | None = None) -> str:

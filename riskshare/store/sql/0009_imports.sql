@@ -60,3 +60,7 @@ create table list_mappings (
     author text not null,
     saved_at timestamptz not null default clock_timestamp()
 );
+
+-- Checking it took a third of the time of writing an entry, and said less than the lock of the list's row, which every
+-- writer of entries holds; lists are not deleted.
+alter table entries drop constraint entries_list_id_fkey;

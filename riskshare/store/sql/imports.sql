@@ -73,6 +73,13 @@ where i.id = $1 and f.line > $2
 order by f.line
 limit $3
 
+-- name: forget_faults
+delete from import_faults where ctid = any(array(
+    select f.ctid from import_faults f join imports i on i.number = f.import
+    where i.changed_at < $1 and i.state in ('committed', 'cancelled')
+    limit $2
+))
+
 -- name: repeated
 select line, last from (select line, max(line) over (partition by handle) as last from incoming) as all_rows
 where line < last
@@ -94,13 +101,13 @@ select count(*) from incoming
 select count(*), count(distinct handle) from incoming
 
 -- name: write_first
--- Into a list without entries: of rows that name one handle the last one comes first, and the others find it there.
+-- Into a list without entries. In the order of the handles, with which the ids begin, the indexes grow at their end.
 insert into entries
        (id, list_id, handle, sealed, record, content, state, reason, valid_from, valid_until, changed, case_handle)
-select id, $1, handle, sealed, record, content, 'active', null, valid_from, valid_until, $2, case_handle
+select distinct on (handle)
+       id, $1::integer, handle, sealed, record, content, 'active', null, valid_from, valid_until, $2::bigint, case_handle
 from incoming
 order by handle, line desc
-on conflict (list_id, handle) do nothing
 
 -- name: mapping
 select type, column_name, region, fields, author, saved_at from list_mappings where list_id = $1

@@ -76,6 +76,12 @@ select * from entries
 where list_id = $1 and handle > $2 and state <> 'withdrawn'
 order by handle
 
+-- name: sealed
+-- What a computing needs of them, and no more: there may be many millions.
+select handle, uuid_send(id) as id, sealed, state, record from entries
+where list_id = $1 and handle > $2 and state <> 'withdrawn'
+order by handle
+
 -- name: chosen
 select * from entries
 where list_id = $1 and (handle = any($2::bytea[]) or ($3::bytea is not null and case_handle = $3))

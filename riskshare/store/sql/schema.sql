@@ -42,7 +42,8 @@ create unique index grants_in_force on grants (list_id, member) where revoked_at
 
 create table entries (
     id uuid primary key,
-    list_id integer not null references lists,
+    -- No foreign key: every writer of entries holds the lock of the list's row, and lists are not deleted.
+    list_id integer not null,
     handle bytea not null check (length(handle) = 32),
     sealed bytea not null,
     record bytea not null,
