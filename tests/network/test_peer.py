@@ -15,6 +15,7 @@ from riskshare.demo.play import _kept
 from riskshare.errors import DiskError, RiskshareError
 from riskshare.loopback import Spec
 from riskshare.peer.chores import PERSISTENT, Chore
+from riskshare.peer.health import Health
 from riskshare.peer.peer import IDEMPOTENCY_TERM, Peer, now
 from riskshare.sharing.segment_ref import SegmentRef
 from tests.database.conftest import Made
@@ -122,10 +123,11 @@ async def test_work_that_keeps_failing_makes_the_peer_unhealthy(peer: Peer) -> N
 
     chore = Chore("publish", step, 1.0, failures=PERSISTENT - 1, trouble="The disk is full.")
     peer._chores.watch(chore)
-    await peer._work_done()
+    work = Health(peer.shared, peer.owner, peer.querier, peer._ledger, peer._chores).alive()["work"]
+    await work()
     chore.failures = PERSISTENT
     with pytest.raises(RiskshareError) as caught:
-        await peer._work_done()
+        await work()
     assert caught.value.code == "work_failing"
     assert "publish: The disk is full." in caught.value.message
 
