@@ -210,8 +210,8 @@ SLOW = """
 import sys
 from riskshare.sharing import composing
 composing.RUN_ROWS = 5
-from riskshare.store import entries
-entries.STREAM_ROWS = 5
+from riskshare.store import lists
+lists.SEALED_ROWS = 5
 from riskshare.store.buildings import Held
 true = Held.keep
 def keep(self, marks):
