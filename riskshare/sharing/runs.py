@@ -13,15 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from typing import BinaryIO, Final, final
 
+import numpy as np
+
 from riskshare.errors import SegmentError
 from riskshare.membership.bloom import LABEL_BYTES
 from riskshare.sharing.build import SealedRow
 
 RUN_ROWS: Final = 2**19
 """Rows in memory at a time: about 250 MB."""
-
-PART_ROWS: Final = 2**16
-"""Rows that are sorted at once: the interpreter does nothing else for some 20 ms."""
 
 GONE: Final = b""
 """In place of a sealed record: the label is listed no more."""
@@ -35,24 +34,23 @@ class Rows:
     """Rows in memory, on their way to a run."""
 
     def __init__(self) -> None:
-        self._parts: list[list[SealedRow]] = [[]]
-        self._count = 0
+        self._rows: list[SealedRow] = []
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._rows)
 
-    def add(self, rows: Sequence[SealedRow]) -> None:
+    def add(self, rows: Iterable[SealedRow]) -> None:
         """Take rows in."""
-        if len(self._parts[-1]) >= PART_ROWS:
-            self._parts.append([])
-        self._parts[-1] += rows
-        self._count += len(rows)
+        self._rows += rows
 
     def sorted(self) -> Iterator[SealedRow]:
-        """All rows, by label."""
-        for part in self._parts:
-            part.sort()
-        return iter(self._parts[0]) if len(self._parts) == 1 else merge(*self._parts)
+        """All rows, by label; of one label in the order in which they came.
+
+        Their order is found by numpy, which takes a tenth of the time and lets the interpreter go on meanwhile.
+        """
+        labels = np.frombuffer(b"".join([label for label, _ in self._rows]), dtype=">u8").astype(np.uint64)
+        high, low = labels.reshape(-1, 2).T
+        return map(self._rows.__getitem__, np.lexsort((low, high)).tolist())
 
 
 def write_run(out: BinaryIO, rows: Iterable[SealedRow]) -> tuple[int, bytes]:
@@ -91,10 +89,16 @@ def read_run(file: BinaryIO, digest: bytes) -> Iterator[SealedRow]:
 def newest(runs: Sequence[Iterable[SealedRow]]) -> Iterator[SealedRow]:
     """The rows of sorted runs, oldest run first, by label: of each label the newest, unless that says it is gone."""
     last = None
-    for label, _, sealed in merge(*(_placed(run, -number) for number, run in enumerate(runs))):
+    for label, sealed in runs[0] if len(runs) == 1 else _merged(runs):
         if label != last and sealed != GONE:
             yield label, sealed
         last = label
+
+
+def _merged(runs: Sequence[Iterable[SealedRow]]) -> Iterator[SealedRow]:
+    """All rows of runs, oldest run first, by label; of one label the newest first."""
+    for label, _, sealed in merge(*(_placed(run, -number) for number, run in enumerate(runs))):
+        yield label, sealed
 
 
 def _placed(rows: Iterable[SealedRow], place: int) -> Iterator[tuple[bytes, int, bytes]]:
