@@ -53,7 +53,7 @@ def _keep_serving(network: LoopbackNetwork, messages: Console) -> None:
     for member in network.members.values():
         messages.print(f"[bold]{member.title}[/bold]  {member.directory}")
         messages.print(f"  API {member.urls['clients']}   operations {member.urls['operations']}", highlight=False)
-    messages.print("Running until Ctrl-C.")
     wanted = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)  # before it is said: whoever reads it may be quick
+    messages.print("Running until Ctrl-C.")
     signal.sigwait(wanted)
