@@ -8,6 +8,7 @@ them. It starts a worker that died again, after a pause, and passes SIGTERM and 
 
 from __future__ import annotations
 
+import gc
 import math
 import multiprocessing
 import signal
@@ -39,6 +40,13 @@ LONGEST_PAUSE: Final = 30.0
 STEADY_SECONDS: Final = 10.0
 """A worker that has run for so long does not die at its start: its successor need not wait."""
 
+GARBAGE: Final = 10_000
+"""Objects that may gather before Python looks among them for cycles (its default is 700).
+
+A check makes some hundreds that die by themselves. Measured, it takes 4 to 6 % less time so, and its slowest ones a
+fifth less; to look at 10,000 takes half a millisecond.
+"""
+
 SWITCH_SECONDS: Final = 20e-6
 """How long a thread that wants the interpreter's lock waits before it asks for it (Python's default is 5 ms).
 
@@ -50,6 +58,7 @@ for milliseconds, both cores stood still: measured, an owner evaluates a fifth t
 def run_loop(running: Coroutine[Any, Any, None]) -> None:
     """Run the peer to its end."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.set_threshold(GARBAGE)
     uvloop.run(running)
 
 
@@ -77,6 +86,8 @@ def serve(config_file: Path, workers: int = 1) -> None:
 async def _run(config: Config, workers: Workers | None, supervisor: BaseProcess | None = None) -> None:
     peer = Peer(config, workers=workers)
     await peer.start()
+    gc.collect()
+    gc.freeze()  # what is there now stays: no collection goes through it again
     try:
         if workers is not None:
             workers.note_start()
