@@ -92,16 +92,37 @@ def additional_data(member: str, check: UUID) -> bytes:
     return length_prefixed(b"riskshare/v1/check-record", member.encode(), check.bytes)
 
 
-def seal_record(plaintext: bytes, key: HourKey, nonce: bytes, *, member: str, check: UUID) -> bytes:
-    """Seal the record of a check: nonce (12 bytes, fresh and random) ‖ ciphertext ‖ tag.
+@final
+class RecordSeal:
+    """Seals the record of one check, once: its nonce serves no second record.
 
-    Raises:
-        ValueError: the nonce is not 12 bytes; AES-GCM would take it, and `open_record` not find its end.
-
+    To make it is most of the work of sealing, and needs nothing of the record; so it is made while owners are at work.
     """
-    if len(nonce) != NONCE_BYTES:
-        raise ValueError("a nonce is 12 bytes")
-    return nonce + AESGCM(key.record_key(check)).encrypt(nonce, plaintext, additional_data(member, check))
+
+    __slots__ = ("_cipher", "_data", "_nonce")
+
+    def __init__(self, key: HourKey, nonce: bytes, *, member: str, check: UUID) -> None:
+        """Derive the record's key; `nonce` is 12 fresh random bytes.
+
+        Raises:
+            ValueError: the nonce is not 12 bytes; AES-GCM would take it, and `open_record` not find its end.
+
+        """
+        if len(nonce) != NONCE_BYTES:
+            raise ValueError("a nonce is 12 bytes")
+        self._nonce = nonce
+        self._cipher = AESGCM(key.record_key(check))
+        self._data = additional_data(member, check)
+
+    def __call__(self, plaintext: bytes) -> bytes:
+        """Nonce ‖ ciphertext ‖ tag. Raises ValueError the second time."""
+        nonce, self._nonce = self._nonce, b""
+        return nonce + self._cipher.encrypt(nonce, plaintext, self._data)
+
+
+def seal_record(plaintext: bytes, key: HourKey, nonce: bytes, *, member: str, check: UUID) -> bytes:
+    """Seal the record of a check, as `RecordSeal` does. Raises ValueError."""
+    return RecordSeal(key, nonce, member=member, check=check)(plaintext)
 
 
 def open_record(sealed: bytes, key: HourKey, *, member: str, check: UUID) -> bytes:

@@ -2,8 +2,8 @@
 
 What a payment waits for, in order: blinding (one per identifier, shared by all owners), one round
 trip to the slowest owner, finalizing and looking up, and one durable write. The inversion of the
-blinds and the member's own lists are computed while the owners work; a bucket that a maybe needs is fetched
-at once, while others are awaited.
+blinds, the key of the record and the member's own lists are computed while the owners work; a bucket
+that a maybe needs is fetched at once, while others are awaited.
 
 Order of durability: the verdict leaves only after the sealed record, the receipts that it rests on
 and the asks that failed are durable, all in one commit; only then its tokens may serve another check. A crash
@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 from riskshare.errors import (
     EncodingError,
@@ -37,8 +38,7 @@ from riskshare.query.awake import Awake
 from riskshare.query.batch import AskFailed, Batch, Inbox, Ticket
 from riskshare.query.held import HeldEpoch, HeldList, HeldOwner, merged
 from riskshare.query.hours import HourKeys, SealedHourKey
-from riskshare.query.message import new_batch
-from riskshare.query.sealing import Sealer
+from riskshare.query.sealing import Blank, Sealer
 from riskshare.query.tokens import CachedToken, TokenCache
 from riskshare.query.tokens import Key as TokenKey
 from riskshare.query.verdict import (
@@ -214,12 +214,12 @@ class Checker:
         try:
             try:
                 await self._submit(run, others)
-                await self._meanwhile(run, [owner for owner in owners if owner.held.owner == self._member])
+                blank = await self._meanwhile(run, [owner for owner in owners if owner.held.owner == self._member])
                 await self._collect(run)
             finally:
                 self._abandon(run)
-            verdict = self._conclude(run, owners)
-            await self._keep(run, verdict, owners, reply(verdict) if reply else None)
+            verdict = self._conclude(run, owners, blank.check)
+            await self._keep(run, blank, verdict, owners, reply(verdict) if reply else None)
         finally:
             self._awake.end()
         return verdict
@@ -254,7 +254,7 @@ class Checker:
         self._look(run, owner, epoch, index, found.token)
         return True
 
-    async def _meanwhile(self, run: _Run, own: Sequence[_Owner]) -> None:
+    async def _meanwhile(self, run: _Run, own: Sequence[_Owner]) -> Blank:
         """What needs no answer yet: done after the asks have left."""
         if run.inbox.waiting:
             # Two turns of the event loop: in the first the asks are made, in the second they are sent.
@@ -274,6 +274,7 @@ class Checker:
                 for index, token in enumerate(tokens):
                     self._look(run, owner, epoch, index, token)
             owner.ms = self._elapsed(run)
+        return self._sealer.blank(run.now)
 
     async def _collect(self, run: _Run) -> None:
         """Take answers and buckets as they come, until all are there or the deadline passes."""
@@ -385,12 +386,12 @@ class Checker:
             if sealed is not None:
                 self._open(run, place, sealed)
 
-    def _conclude(self, run: _Run, owners: Sequence[_Owner]) -> Verdict:
+    def _conclude(self, run: _Run, owners: Sequence[_Owner], check: UUID) -> Verdict:
         results = tuple(_result(owner) for owner in owners)
         hits = tuple(sorted(run.hits, key=lambda hit: (hit.identifier, hit.list)))
         word, complete = decide(hits, results)
         return Verdict(
-            check=new_batch(int(run.now.timestamp() * 1000), self._random(10)),
+            check=check,
             word=word,
             complete=complete,
             hits=hits,
@@ -400,10 +401,12 @@ class Checker:
             answered_at=self._now(),
         )
 
-    async def _keep(self, run: _Run, verdict: Verdict, owners: Sequence[_Owner], reply: object | None) -> None:
+    async def _keep(
+        self, run: _Run, blank: Blank, verdict: Verdict, owners: Sequence[_Owner], reply: object | None
+    ) -> None:
         """Seal the record and make everything that the verdict rests on durable, in one commit."""
         snapshots = {held.name: held.digest for owner in owners for epoch in owner.held.epochs for held in epoch.lists}
-        sealed, sealed_key = self._sealer.seal(run.question, verdict, run.asked, snapshots, run.now)
+        sealed = self._sealer.seal(blank, run.question, verdict, run.asked, snapshots)
         batches = [batch for batch in run.batches.values() if not batch.durable and (batch.kept or batch.unanswered)]
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
@@ -411,7 +414,7 @@ class Checker:
                     sealed,
                     [batch.kept for batch in batches if batch.kept],
                     [batch.unanswered for batch in batches if not batch.kept and batch.unanswered],
-                    sealed_key,
+                    blank.sealed_key,
                     reply,
                 )
         except TimeoutError as error:

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from riskshare.encoding import format_time, sha256
-from riskshare.ledger.sealed import NONCE_BYTES, SealedCheck, seal_record
+from riskshare.ledger.sealed import NONCE_BYTES, RecordSeal, SealedCheck
 from riskshare.query.hours import HourKeys, SealedHourKey
+from riskshare.query.message import new_batch
 from riskshare.query.verdict import Asked, Question, Verdict, record_plaintext
 from riskshare.signature import SigningKey
 from riskshare.statement import SALT_BYTES, sign
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Blank:
+    """What the record of one check needs before its verdict is known: for one check, once.
+
+    `check` is the check's id, `sealed_key` the hour's key sealed as well, unless it is durable; `random` are the 32
+    bytes that go into the record, `salt` those that blind its ledger leaf.
+    """
+
+    check: UUID
+    hour_key: UUID
+    sealed_key: SealedHourKey | None
+    seal: RecordSeal
+    random: bytes
+    salt: bytes
 
 
 class Sealer:
@@ -25,16 +44,23 @@ class Sealer:
         self._hours = hours
         self._random = random
 
+    def blank(self, now: datetime) -> Blank:
+        """Prepare the record of a check that began at `now`, under the key of that hour."""
+        check = new_batch(int(now.timestamp() * 1000), self._random(10))
+        key, sealed_key = self._hours.current(now)
+        seal = RecordSeal(key, self._random(NONCE_BYTES), member=self._member, check=check)
+        return Blank(check, key.id, sealed_key, seal, self._random(32), self._random(SALT_BYTES))
+
     def seal(
         self,
+        blank: Blank,
         question: Question,
         verdict: Verdict,
         asked: Sequence[Asked],
         snapshots: Mapping[str, bytes],
-        now: datetime,
-    ) -> tuple[SealedCheck, SealedHourKey | None]:
-        """Seal a check under the key of the hour of `now`; give that key sealed as well, unless it is durable."""
-        plaintext = record_plaintext(question, verdict, asked, snapshots, self._random(32))
+    ) -> SealedCheck:
+        """Seal a check, whose verdict bears the id of the blank, and sign its statement."""
+        plaintext = record_plaintext(question, verdict, asked, snapshots, blank.random)
         body: Mapping[str, object] = {
             "answered_at": format_time(verdict.answered_at),
             "check": str(verdict.check),
@@ -42,17 +68,15 @@ class Sealer:
             "record": sha256(plaintext).hex(),
         }
         signed = sign("check", self._network, body, self._identity)
-        key, sealed_key = self._hours.current(now)
-        sealed = SealedCheck(
+        return SealedCheck(
             id=verdict.check,
             answered_at=verdict.answered_at,
-            hour_key=key.id,
-            record=seal_record(plaintext, key, self._random(NONCE_BYTES), member=self._member, check=verdict.check),
+            hour_key=blank.hour_key,
+            record=blank.seal(plaintext),
             statement=signed.json,
             signature=signed.signature,
-            salt=self._random(SALT_BYTES),
+            salt=blank.salt,
         )
-        return sealed, sealed_key
 
     def kept(self, sealed: SealedCheck) -> None:
         """Take note that a check, and the hour key that came with it, are durable."""

@@ -19,6 +19,7 @@ from riskshare.ledger.sealed import (
     KEY_BYTES,
     NONCE_BYTES,
     HourKey,
+    RecordSeal,
     SealedCheck,
     additional_data,
     open_record,
@@ -104,6 +105,13 @@ def test_a_longer_record_does_not_open():
 def test_a_nonce_of_another_length_is_refused(length):
     with pytest.raises(ValueError, match="12 bytes"):
         seal_record(b"", KEY, bytes(length), member="bank", check=CHECK)
+
+
+def test_a_record_is_sealed_once():
+    seal = RecordSeal(KEY, NONCE, member="bank", check=CHECK)
+    assert seal(b"what was asked") == SEALED
+    with pytest.raises(ValueError, match=r"[Nn]once"):
+        seal(b"something else")
 
 
 @pytest.mark.parametrize("length", [0, 16, 31, 33])

@@ -29,8 +29,13 @@ def sealer(seed="sealing"):
     return Sealer("icbc", NETWORK, identity("icbc"), HourKeys("icbc", PRIVATE.public_key(), random), random)
 
 
-def verdict(number, at=AT):
-    check = new_batch(int(at.timestamp() * 1000), number.to_bytes(10, "big"))
+def sealed_by(one, question, at=AT, asked=(), snapshots=None):
+    """A check that is sealed, and the hour key that comes along."""
+    blank = one.blank(at)
+    return one.seal(blank, question, verdict(blank.check, at), asked, snapshots or {}), blank.sealed_key
+
+
+def verdict(check, at=AT):
     return Verdict(check, "clear", complete=True, hits=(), owners=(), receipts=(), ms=1.5, answered_at=at)
 
 
@@ -57,7 +62,7 @@ def opened(sealed, key):
 def test_what_is_sealed_opens_and_is_what_the_statement_commits_to(reference, places, number):
     asked = [Asked(0, "jd", bytes(32), new_batch(1, bytes(10)), at, bytes(32), cached=cached) for at, cached in places]
     at = AT + timedelta(seconds=number)
-    sealed, key = sealer().seal(question(reference), verdict(number, at), asked, {"jd/a": bytes(32)}, at)
+    sealed, key = sealed_by(sealer(), question(reference), at, asked, {"jd/a": bytes(32)})
     plaintext = opened(sealed, key)
     body = json.loads(sealed.statement)
     assert body["record"] == sha256(plaintext).hex()
@@ -69,20 +74,21 @@ def test_what_is_sealed_opens_and_is_what_the_statement_commits_to(reference, pl
 
 def test_the_same_check_twice_has_nothing_in_common_to_be_seen():
     one = sealer()
-    first, key = one.seal(question(), verdict(1), [], {}, AT)
-    second, _ = one.seal(question(), verdict(1), [], {}, AT)
+    first, key = sealed_by(one, question())
+    second, _ = sealed_by(one, question())
     assert first.record != second.record
     assert first.salt != second.salt
     assert json.loads(first.statement)["record"] != json.loads(second.statement)["record"]
-    assert opened(first, key) != opened(second, key)
+    plain = [cbor_decode(opened(sealed, key), limit=2**20) for sealed in (first, second)]
+    assert plain[0]["random"] != plain[1]["random"]
 
 
 def test_the_hour_key_comes_along_until_it_is_kept():
     one = sealer()
-    first, key = one.seal(question(), verdict(1), [], {}, AT)
-    second, again = one.seal(question(), verdict(2), [], {}, AT)
+    first, key = sealed_by(one, question())
+    second, again = sealed_by(one, question())
     assert key == again
     one.kept(second)
-    assert one.seal(question(), verdict(3), [], {}, AT)[1] is None
+    assert sealed_by(one, question())[1] is None
     assert first.hour_key == second.hour_key == key[0]
-    assert one.seal(question(), verdict(4), [], {}, AT + timedelta(hours=1))[1] is not None
+    assert sealed_by(one, question(), AT + timedelta(hours=1))[1] is not None
