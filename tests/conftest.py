@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import settings
 
 from riskshare.logs import Bridge
+from riskshare.store.embedded import EmbeddedServer
+from tests.simulator.postgres import quick_server
 
 # A shared machine is slow now and then: no test fails by the clock. CI tries the same examples
 # each time, so that a change is judged by itself; everybody else tries new ones.
@@ -39,3 +44,12 @@ def log_as_before() -> Iterator[None]:
     structlog.configure(**_LOG)
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """The PostgreSQL of this worker, with databases for all its tests; the folder is short enough for a socket in it."""
+    folder = Path(tempfile.mkdtemp(prefix="rs-"))
+    with quick_server(folder / "pg") as running:
+        yield running
+    shutil.rmtree(folder, ignore_errors=True)
