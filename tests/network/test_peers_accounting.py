@@ -29,7 +29,7 @@ NAMES = ("bank", "shop", "telecom")
 def network(make_network: MakeNetwork) -> Running:
     made = make_network(BANK, SHOP, TELECOM)
     made.publish("shop", "fraud", LISTED)
-    made.start()
+    made.start(program=made.hurried())
     made.ready()
     return made
 
