@@ -59,6 +59,7 @@ from riskshare.cli import main
 riskshare.ledger.account.LOOKUP_EVERY = timedelta(seconds=1)
 riskshare.peer.accounting.ACCOUNT_SECONDS = 0.5
 riskshare.peer.accounting.COMPARE_SECONDS = 1.0
+riskshare.peer.accounting.GRACE = timedelta(seconds=3)
 riskshare.peer.peer.GAUGES_SECONDS = 0.5
 riskshare.peer.peer.PUBLISH_SECONDS = 1.0
 riskshare.peer.peer.REGISTRY_SECONDS = 1.0
@@ -66,7 +67,7 @@ riskshare.sharing.subscribe.LONGEST_PAUSE = 1.0
 if __name__ == "__main__":
     main()
 """
-"""A riskshare that does about every second what it else does every 5 to 30 seconds."""
+"""A riskshare that does about every second what it else does every 5 to 60 seconds."""
 
 DEADLINE_MS = 5000
 """For checks whose speed is not the matter."""
