@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import shutil
 import signal
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import settings
 
 from riskshare.logs import Bridge
+from riskshare.store.embedded import EmbeddedServer
+from tests.simulator.postgres import quick_server
 
 # A shared machine is slow now and then: no test fails by the clock. CI tries the same examples
 # each time, so that a change is judged by itself; everybody else tries new ones.
@@ -20,6 +26,17 @@ settings.load_profile("riskshare")
 
 # What a shell runs in its background ignores Ctrl-C, and so do its children: those of the tests must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Thousands of tests are collected, and stay to the end: nobody looks for garbage among them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 _LOG = structlog.get_config()
@@ -39,3 +56,12 @@ def log_as_before() -> Iterator[None]:
     structlog.configure(**_LOG)
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """The PostgreSQL of this worker, with databases for all its tests; the folder is short enough for a socket in it."""
+    folder = Path(tempfile.mkdtemp(prefix="rs-"))
+    with quick_server(folder / "pg") as running:
+        yield running
+    shutil.rmtree(folder, ignore_errors=True)

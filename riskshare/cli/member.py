@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -58,8 +59,12 @@ def serve(
 
     Example: [bold]riskshare serve --config bank/riskshare.toml[/bold]
     """
+    # What is loaded now stays: to look for garbage in it again and again would cost a tenth of the start.
+    gc.disable()
     from riskshare.cli.acting import check_config_file
     from riskshare.peer.serve import serve as run
 
+    gc.freeze()
+    gc.enable()
     check_config_file(config)
     run(config, workers)

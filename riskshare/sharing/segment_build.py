@@ -18,7 +18,6 @@ from typing import BinaryIO, Final
 
 from riskshare.encoding import sha256
 from riskshare.membership.bloom import DEFAULT_FLOOR, DEFAULT_RATE, LABEL_BYTES, Parameters, size
-from riskshare.membership.bloom_build import build
 from riskshare.membership.record import SEALED_LIMIT, SEALED_MIN
 from riskshare.sharing.segment import (
     ALIGNMENT,
@@ -61,6 +60,8 @@ def write_base(
         OSError: from the stream.
 
     """
+    from riskshare.membership.bloom_build import build  # noqa: PLC0415 - numpy, for those alone who write a base
+
     if not 0 < bucket <= BUCKET_ENTRIES_LIMIT:
         raise ValueError(f"a bucket has 1 to {BUCKET_ENTRIES_LIMIT} entries")
     writer = _Writer(out, "base")

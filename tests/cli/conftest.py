@@ -5,10 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import shutil
-import tempfile
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import structlog
@@ -16,7 +13,6 @@ from typer.testing import CliRunner
 
 from riskshare.cli import app
 from riskshare.governance import admit, create_member, create_network
-from riskshare.store.embedded import start_server
 
 _numbers = itertools.count(1)
 
@@ -62,15 +58,6 @@ def answer(run):
     return call
 
 
-@pytest.fixture(scope="session")
-def server_dir():
-    """The folder of a PostgreSQL that runs as long as the tests; its path is short enough for a socket."""
-    folder = Path(tempfile.mkdtemp(prefix="rs-"))
-    with start_server(folder / "pg"):
-        yield folder / "pg"
-    shutil.rmtree(folder)
-
-
 @pytest.fixture
 def network(tmp_path):
     """A governor's folder."""
@@ -79,9 +66,9 @@ def network(tmp_path):
 
 
 @pytest.fixture
-def member(tmp_path, network, server_dir):
+def member(tmp_path, network, server):
     """The configuration file of a member of the network, `jd`, with an empty database."""
-    settings = {"store": {"server_dir": server_dir, "database": f"cli_{next(_numbers)}"}}
+    settings = {"store": {"server_dir": server.directory, "database": f"cli_{next(_numbers)}"}}
     now = datetime.now(UTC)
     made = create_member(
         tmp_path / "jd",

@@ -136,7 +136,7 @@ def receipt(counterparty):
 
 
 @pytest.fixture
-def own(tmp_path, network, server_dir):
+def own(tmp_path, network, server):
     files, now = {}, datetime.now(UTC)
     for number, name in enumerate(NAMES):
         made = create_member(
@@ -145,7 +145,7 @@ def own(tmp_path, network, server_dir):
             f"https://127.0.0.1:{8443 + number}",
             now=now,
             network_file=network / "network.json",
-            settings={"store": {"server_dir": server_dir, "database": f"ledger_{next(_numbers)}"}},
+            settings={"store": {"server_dir": server.directory, "database": f"ledger_{next(_numbers)}"}},
         )
         files[name] = made.config_file
     admit(network, [tmp_path / name / "join.json" for name in NAMES], now=now)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for each worker, and a fresh, migrated database for each test."""
+"""In the PostgreSQL of this worker, a fresh, migrated database for each test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from riskshare.ledger.sealed import SealedCheck
 from riskshare.sharing.kept import EntryRow, EpochRow, SegmentRow, SnapshotRow
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.store.connection import Target
-from riskshare.store.embedded import start_server
 from riskshare.store.migrate import migrate
 from riskshare.store.store import Store
 
@@ -134,24 +133,12 @@ def made():
     return Made()
 
 
-def short_folder():
-    """A folder with a path short enough for a socket in it."""
-    return Path(tempfile.mkdtemp(prefix="rs-"))
-
-
 @pytest.fixture
 def server_folder():
-    folder = short_folder()
+    """A folder with a path short enough for a socket in it."""
+    folder = Path(tempfile.mkdtemp(prefix="rs-"))
     yield folder / "pg"
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def server():
-    folder = short_folder()
-    with start_server(folder / "pg") as running:
-        yield running
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
@@ -162,9 +149,6 @@ def migrated(server):
         dsn = await server.database("riskshare")
         await migrate(Target(dsn))
         connection = await asyncpg.connect(dsn)
-        # A crash of the machine is not among the tests; a crash of PostgreSQL needs no fsync.
-        await connection.execute("alter system set fsync = off")
-        await connection.execute("select pg_reload_conf()")
         tables = await connection.fetch(
             "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
         )

@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +15,9 @@ import pytest
 
 from riskshare.generate import generate
 from riskshare.loopback import Spec
-from riskshare.store.embedded import EmbeddedServer, start_server
+from riskshare.store.embedded import EmbeddedServer
 from tests.network.conftest import MakeNetwork
+from tests.simulator.postgres import quick_server
 from tests.simulator.running import BANK, SHOP, Running, status_of, until
 
 LISTED = generate(201, 40, ("phone", "bank_card"))
@@ -239,12 +239,6 @@ def assert_nothing_was_lost(network: Running, load: Load) -> None:
     assert {answer["check"] for answer in load.verdicts} <= kept
 
 
-@contextmanager
-def own_server(folder: Path) -> Iterator[EmbeddedServer]:
-    with start_server(folder / "pg") as server:
-        yield server
-
-
 def postmaster(server: EmbeddedServer) -> int:
     return int((server.directory / "data" / "postmaster.pid").read_text().split()[0])
 
@@ -261,9 +255,9 @@ def test_a_postgresql_that_is_stopped_under_load_and_started_again_loses_nothing
     make_network: MakeNetwork, short_folder: Path
 ) -> None:
     """The peers have a DSN, so that nobody but this test starts the server again."""
-    with own_server(short_folder) as server:
+    with quick_server(short_folder / "pg") as server:
         specs = [given_dsn(server, spec) for spec in (BANK, SHOP)]
-        network = make_network(*specs, server=server)
+        network = make_network(*specs, own=server)
         network.publish("shop", "fraud", LISTED)
         network.start()
         network.ready("bank")
@@ -290,8 +284,8 @@ def given_dsn(server: EmbeddedServer, spec: Spec) -> Spec:
 def test_a_postgresql_of_our_own_that_is_killed_under_load_is_started_by_the_peers(
     make_network: MakeNetwork, short_folder: Path
 ) -> None:
-    with own_server(short_folder) as server:
-        network = make_network(BANK, SHOP, server=server)
+    with quick_server(short_folder / "pg") as server:
+        network = make_network(BANK, SHOP, own=server)
         network.publish("shop", "fraud", LISTED)
         network.start()
         network.ready("bank")

@@ -24,7 +24,7 @@ def network(make_network: MakeNetwork) -> Iterator[Running]:
     """A shop with a list, and a bank that follows it."""
     network = make_network(BANK, SHOP)
     network.publish("shop", "fraud", LISTED)
-    network.start("bank", "shop")
+    network.start("bank", "shop", program=network.hurried())
     network.ready("bank")
     return network
 

@@ -35,7 +35,7 @@ def network(make_network: MakeNetwork) -> Iterator[Running]:
     made = make_network(bank, shop)
     made.publish("shop", "fraud", LISTED)
     made.publish("shop", "more", LISTED[:20])
-    made.start()
+    made.start(program=made.hurried())
     made.ready("bank")
     yield made
     made.stop()

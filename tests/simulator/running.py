@@ -48,6 +48,27 @@ BANK = Spec("bank", "Bank", "bank", ("querier",))
 SHOP = Spec("shop", "Shop", "payment")
 TELECOM = Spec("telecom", "Telecom", "telecom")
 
+HURRIED = """
+from datetime import timedelta
+import riskshare.ledger.account
+import riskshare.peer.accounting
+import riskshare.peer.peer
+import riskshare.sharing.subscribe
+from riskshare.cli import main
+
+riskshare.ledger.account.LOOKUP_EVERY = timedelta(seconds=1)
+riskshare.peer.accounting.ACCOUNT_SECONDS = 0.5
+riskshare.peer.accounting.COMPARE_SECONDS = 1.0
+riskshare.peer.accounting.GRACE = timedelta(seconds=3)
+riskshare.peer.peer.GAUGES_SECONDS = 0.5
+riskshare.peer.peer.PUBLISH_SECONDS = 1.0
+riskshare.peer.peer.REGISTRY_SECONDS = 1.0
+riskshare.sharing.subscribe.LONGEST_PAUSE = 1.0
+if __name__ == "__main__":
+    main()
+"""
+"""A riskshare that does about every second what it else does every 5 to 60 seconds."""
+
 DEADLINE_MS = 5000
 """For checks whose speed is not the matter."""
 
@@ -93,6 +114,12 @@ class Running(LoopbackNetwork):
         running.server = server
         running.published = set()
         return running
+
+    def hurried(self) -> list[str]:
+        """A program for `start`: what waits for the next round of a peer's regular work need not wait for long."""
+        file = self.directory / "hurried.py"
+        file.write_text(HURRIED)
+        return [str(file)]
 
     # -- lists -----------------------------------------------------------------------
 
@@ -287,7 +314,9 @@ def status_of(answer: dict[str, Any]) -> dict[str, str]:
 def until(condition: Callable[[], T], what: str, *, seconds: float = PATIENCE) -> T:
     """Wait until a condition holds; give what it gave."""
     deadline = time.monotonic() + seconds
+    pause = 0.02
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {seconds:g} seconds: {what}"
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(0.25, 1.2 * pause)  # to ask keeps those busy that are waited for
     return found

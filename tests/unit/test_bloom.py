@@ -190,6 +190,7 @@ def test_filter_of_ones_is_overfull():
     assert Bloom(Parameters(1024, 8, 0), b"\xff" * 128).overfull()
 
 
-def test_querying_loads_no_numpy():
-    code = "import sys, riskshare.sharing.view; sys.exit('numpy' in sys.modules)"
+@pytest.mark.parametrize("module", ["riskshare.sharing.view", "riskshare.peer.serve"])
+def test_querying_loads_no_numpy(module):
+    code = f"import sys, {module}; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
