@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, StrictStr
 from riskshare.api_entries import Level, RecordText
 from riskshare.api_models import Model, Request, Time
 from riskshare.sharing.reading import Format
+from riskshare.sharing.staged import Standing
 
 MEDIA_TYPES: Final[Mapping[Format, str]] = {
     "csv": "text/csv",
@@ -27,7 +28,6 @@ MAX_ERRORS = 1000
 """Most row errors in one response."""
 
 YesNo = Literal["false", "true"]
-ApiImportState = Literal["reading", "read", "interrupted", "dry_run", "committed", "refused", "cancelled"]
 Header = Annotated[StrictStr, Field(max_length=200)]
 
 
@@ -98,7 +98,7 @@ class ImportModel(Model):
 
     id: str = Field(alias="import", description="Its id, a UUIDv7.")
     list: str
-    state: ApiImportState = Field(
+    state: Standing = Field(
         description="reading, read: under way; interrupted: nobody works on it, and the same file with the same"
         " parameters goes on; dry_run, committed, refused, cancelled: it is over."
     )

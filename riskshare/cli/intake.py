@@ -236,7 +236,7 @@ async def _imports(config_file: Path, name: str, cancel: str, screen: Screen) ->
                 minute(row.began_at),
                 row.author,
                 str(row.id),
-                state_of(row),
+                row.standing,
                 f"{row.rows:,}",
                 f"{sum(row.bad.values()):,}",
                 f"{row.counts.changes:,}" if row.counts else "-",
@@ -262,16 +262,11 @@ async def _cancel(own: Own, rows: Sequence[ImportRow], cancel: str, screen: Scre
     return 0 if done else 1
 
 
-def state_of(row: ImportRow) -> str:
-    """The state of an import in a word: `interrupted` is one that no process works on."""
-    return "interrupted" if row.interrupted else row.state
-
-
 def to_json(row: ImportRow) -> dict[str, Any]:
     """An import for a program."""
     return {
         "import": str(row.id),
-        "state": state_of(row),
+        "state": row.standing,
         "code": row.code,
         "mode": row.mode,
         "format": row.format,

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import BinaryIO, Final, cast, final
 from uuid import UUID
 
 from riskshare.api_imports import (
-    ApiImportState,
     CountsModel,
     ImportModel,
     ImportRequest,
@@ -92,7 +91,7 @@ class OwnImports:
                 raise
             told = f"{error.message} Its columns were taken to be those of the last import: see saved_mapping."
             raise InputError(told, code=error.code) from None
-        return self._shown(of, row, working=True)
+        return self._shown(of, replace(row, running=True))
 
     async def stop(self) -> None:
         """End all jobs; their rows stay for whoever sends the same file again."""
@@ -232,8 +231,8 @@ class OwnImports:
         self._jobs.discard(job)
         self._busy -= 1
 
-    def _shown(self, of: ListRow, row: ImportRow, *, working: bool = False) -> ImportModel:
-        state, code = _state(row, working=working or row.running), row.code
+    def _shown(self, of: ListRow, row: ImportRow) -> ImportModel:
+        state, code = row.standing, row.code
         message = SENTENCES.get(code or state, _OTHER if code else "")
         return ImportModel.model_validate(
             {
@@ -283,11 +282,3 @@ def _mapping(used: SavedMapping | None) -> MappingModel | None:
     return MappingModel(
         type=used.type, column=used.column, region=used.region, map=fields, author=used.author, saved_at=used.saved_at
     )
-
-
-def _state(row: ImportRow, *, working: bool) -> ApiImportState:
-    if row.state in ("reading", "read") and not working:
-        return "interrupted"
-    if row.state == "cancelled" and row.code is not None:
-        return "refused"
-    return "dry_run" if row.code == "dry_run" else row.state

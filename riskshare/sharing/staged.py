@@ -13,6 +13,7 @@ from riskshare.sharing.row_place import Place
 from riskshare.sharing.rows import BadRow, Defaults
 
 ImportState = Literal["reading", "read", "committed", "refused", "cancelled"]
+Standing = Literal["reading", "read", "interrupted", "dry_run", "committed", "refused", "cancelled"]
 Mode = Literal["add", "replace"]
 
 
@@ -67,8 +68,17 @@ class ImportRow:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the process that read the file is gone: importing the same file again goes on."""
-        return self.state == "reading" and not self.running
+        """Whether the process that worked on it is gone: importing the same file again goes on."""
+        return self.state in ("reading", "read") and not self.running
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands, in the word that people and programs are told."""
+        if self.interrupted:
+            return "interrupted"
+        if self.state == "cancelled" and self.code is not None:
+            return "refused"
+        return "dry_run" if self.code == "dry_run" else self.state
 
 
 @dataclass(frozen=True, slots=True)
