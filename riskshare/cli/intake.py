@@ -230,13 +230,15 @@ async def _imports(config_file: Path, name: str, cancel: str, screen: Screen) ->
     for row in rows:
         screen.result(to_json(row))
     screen.table(
-        ("begun", "by", "import", "state", "rows", "bad", "changes"),
+        ("begun", "by", "import", "mode", "state", "why", "rows", "bad", "changes"),
         [
             (
                 minute(row.began_at),
                 row.author,
                 str(row.id),
+                row.mode,
                 row.standing,
+                "" if row.code in (None, row.standing) else row.code,
                 f"{row.rows:,}",
                 f"{sum(row.bad.values()):,}",
                 f"{row.counts.changes:,}" if row.counts else "-",

@@ -223,7 +223,10 @@ class Importer:
         if not report.rows:
             raise no_rows()
         if order.replace and not report.good:
-            raise InputError("The file has no good row, and would empty the list.", code="file_empty")
+            raise InputError(
+                "The file has no good row, and would empty the list. Are its type, column and region right?",
+                code="file_empty",
+            )
         watcher.writing()
         refused = bool(report.bad) and not order.skip_bad
         if order.dry_run or refused or order.replace:

@@ -295,6 +295,13 @@ def test_a_replacement_that_withdraws_too_much_is_1_unless_forced(answer, run, t
     assert (code, refused["error"]["code"]) == (1, "replace_too_large")
     result = run("list", "import", *words)
     assert "40 entries to withdraw" in result.stderr
+    assert "Its 10 rows were read already" in result.stderr
+    [line] = [
+        each
+        for each in run("list", "imports", "high-risk", "--config", high_risk).stdout.splitlines()
+        if "replace" in each
+    ]
+    assert ("refused" in line, "replace_too_large" in line) == (True, True)
     assert "40 of 50 entries, more than 20 %" in result.stdout
     assert answer("list", "import", *words, "--force")[1][0]["withdrawn"] == 40
 
