@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, final
 from uuid import UUID
 
-from riskshare.errors import InputError
+from riskshare.errors import InputError, StoreError
 from riskshare.sharing.kept import Change, ImportCounts
 from riskshare.sharing.row_place import Place
 from riskshare.sharing.rows import BadRow
@@ -213,7 +213,7 @@ class Imports:
                 assert row is not None
                 await _lock(connection, IMPORT_LOCKS, row.number)
             yield Staging(connection, row, resumed=found is not None)
-            with guarded():
+            with suppress(StoreError), guarded():  # what is committed stays so, and the locks end with the connection
                 await connection.execute(SQL["unlock"], timeout=CLOSE_SECONDS)
         finally:
             connection.terminate()  # a transaction that was under way is rolled back
