@@ -1,4 +1,4 @@
-"""The client for payment systems: `riskshare.Client`.
+"""The client for an institution's programs: `riskshare.Client`.
 
     async with Client("https://127.0.0.1:9443", api_key) as client:
         verdict = await client.check(["phone:+8613800138000"], purpose="payment")
@@ -11,15 +11,29 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from io import BytesIO
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Final, Self, TypeVar
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
+from yarl import URL
 
 from riskshare.api_entries import EntriesResponse, EntryModel, EntryRequest, EntryResponse
+from riskshare.api_imports import (
+    MAX_ERRORS,
+    MEDIA_TYPES,
+    ImportModel,
+    ImportsResponse,
+    RowErrorModel,
+    RowErrorsResponse,
+)
 from riskshare.api_models import (
     CheckRequest,
     CheckResponse,
@@ -38,16 +52,21 @@ from riskshare.errors import (
     RiskshareError,
     StoreError,
 )
+from riskshare.sharing.reading import HEAD_BYTES, format_of
 
 MAX_RESPONSE = 16 * 1024 * 1024
 """Longest response that is read, in bytes."""
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
+PART_BYTES: Final = 1 << 20
+UPLOAD_SECONDS: Final = 600.0
 
 _OWN = "own peer"
 _AGAIN = frozenset({409, 429, 502, 503, 504})
+_UNDER_WAY = frozenset({"reading", "read"})
 _Model = TypeVar("_Model", bound=BaseModel)
+_Parts = Callable[[], AsyncIterable[bytes]]
 
 
 class Client:
@@ -168,6 +187,70 @@ class Client:
         body = {"identifier": identifier, "list": list_name}
         return _read(EntryResponse, await self._send("POST", "/v1/entries/show", body, self._timeout, {})).entries
 
+    async def begin_import(
+        self,
+        list_name: str,
+        file: Path | bytes | AsyncIterable[bytes],
+        *,
+        seconds: float = UPLOAD_SECONDS,
+        **wanted: Any,
+    ) -> ImportModel:
+        """Send a file to be imported into an own list; the answer says how the job began, and its `id`.
+
+        `wanted` are the parameters of `api_imports.ImportRequest`, such as `type="phone"`, `days=90`, `dry_run=True`,
+        `map={"level": "Risk"}`. The format is told as by the command; a stream is CSV unless `format` says otherwise.
+        A file or bytes are sent again where there was no answer, and go on where they were broken off; a stream can be
+        sent once. The upload may take so many `seconds`.
+
+        Raises InputError, besides what every method does, for a file that cannot be read as a whole; OSError.
+        """
+        given = str(wanted.pop("format", ""))
+        once = not isinstance(file, Path | bytes)
+        head, name = (b"", "") if isinstance(file, AsyncIterable) else await asyncio.to_thread(_head, file)
+        headers = {"Content-Type": MEDIA_TYPES[format_of(head, name, given)]}
+        path = f"/v1/lists/{list_name}/imports?{urlencode(_query(wanted))}"
+        data = await self._send("POST", path, partial(_parts, file), seconds, headers, attempts=1 if once else None)
+        return _read(ImportModel, data)
+
+    async def imports(self, list_name: str) -> tuple[ImportModel, ...]:
+        """The last imports into an own list, newest first."""
+        path = f"/v1/lists/{list_name}/imports"
+        return _read(ImportsResponse, await self._send("GET", path, None, self._timeout, {})).imports
+
+    async def find_import(self, list_name: str, import_id: str) -> ImportModel:
+        """How an import stands."""
+        return await self._import("GET", list_name, import_id)
+
+    async def cancel_import(self, list_name: str, import_id: str) -> ImportModel:
+        """End an import that is not over: nothing of it is kept."""
+        return await self._import("DELETE", list_name, import_id)
+
+    async def wait_for_import(self, list_name: str, import_id: str) -> ImportModel:
+        """Ask until an import is under way no more; `state` and `message` say what became of it.
+
+        It may take long: use `asyncio.timeout` for a bound. The job goes on when nobody waits.
+        """
+        pause = FIRST_PAUSE
+        while (found := await self.find_import(list_name, import_id)).state in _UNDER_WAY:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        return found
+
+    async def import_errors(self, list_name: str, import_id: str, *, after: int = 0) -> AsyncIterator[RowErrorModel]:
+        """The bad rows of an import behind a line, by line. Their text is in none of them."""
+        following: int | None = after
+        while following is not None:
+            query = urlencode({"after": following, "limit": MAX_ERRORS})
+            path = f"/v1/lists/{list_name}/imports/{import_id}/errors?{query}"
+            page = _read(RowErrorsResponse, await self._send("GET", path, None, self._timeout, {}))
+            for error in page.errors:
+                yield error
+            following = page.after
+
+    async def _import(self, method: str, list_name: str, import_id: str) -> ImportModel:
+        path = f"/v1/lists/{list_name}/imports/{import_id}"
+        return _read(ImportModel, await self._send(method, path, None, self._timeout, {}))
+
     async def _decide(
         self, list_name: str, action: str, identifiers: Iterable[str], which: dict[str, Any]
     ) -> EntriesResponse:
@@ -183,20 +266,28 @@ class Client:
         return await self._send("POST", path, body, self._timeout + seconds, headers)
 
     async def _send(
-        self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float, headers: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | _Parts | None,
+        seconds: float,
+        headers: Mapping[str, str],
+        *,
+        attempts: int | None = None,
     ) -> bytes:
         """Send until there is an answer, at most `attempts` times."""
         pause = FIRST_PAUSE
-        for attempt in range(1, self._attempts + 1):
+        most = self._attempts if attempts is None else attempts
+        for attempt in range(1, most + 1):
             try:
                 status, data, after = await self._once(method, path, body, seconds, headers)
             except (PeerDown, PeerLate, PeerGarbage) as error:
-                if attempt == self._attempts or error.code == "peer_garbage":
+                if attempt == most or error.code == "peer_garbage":
                     raise
             else:
-                if status == 200:
+                if status in (200, 202):
                     return data
-                if attempt == self._attempts or status not in _AGAIN:
+                if attempt == most or status not in _AGAIN:
                     raise _refusal(status, data)
                 pause = max(pause, min(after, LONGEST_PAUSE))
             await asyncio.sleep(pause)
@@ -204,13 +295,19 @@ class Client:
         raise ValueError("at least one attempt is needed")
 
     async def _once(
-        self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float, headers: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | _Parts | None,
+        seconds: float,
+        headers: Mapping[str, str],
     ) -> tuple[int, bytes, float]:
+        sent: dict[str, Any] = {"data": body()} if callable(body) else {"json": body}
         try:
             async with self._session.request(
                 method,
-                self._url + path,
-                json=body,
+                URL(self._url + path, encoded=True),
+                **sent,
                 headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=seconds),
@@ -256,6 +353,37 @@ def question(
 
 def _plain(entry: EntryRequest | Mapping[str, Any]) -> dict[str, Any]:
     return entry.model_dump(mode="json", exclude_none=True) if isinstance(entry, EntryRequest) else dict(entry)
+
+
+def _head(file: Path | bytes) -> tuple[bytes, str]:
+    """The first bytes of a file, and its name. Raises OSError."""
+    if isinstance(file, bytes):
+        return file[:HEAD_BYTES], ""
+    with file.open("rb") as opened:
+        return opened.read(HEAD_BYTES), file.name
+
+
+async def _parts(file: Path | bytes | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(file, AsyncIterable):
+        async for part in file:
+            yield part
+        return
+    opened: BinaryIO = BytesIO(file) if isinstance(file, bytes) else await asyncio.to_thread(file.open, "rb")
+    with closing(opened):
+        while part := await asyncio.to_thread(opened.read, PART_BYTES):
+            yield part
+
+
+def _query(wanted: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Parameters in the words of a query."""
+    found = []
+    for name, value in wanted.items():
+        if name == "map":
+            pairs = value.items() if isinstance(value, Mapping) else (text.split("=", 1) for text in value)
+            found += [(name, "=".join(pair)) for pair in pairs]
+        else:
+            found.append((name, str(value).lower() if isinstance(value, bool) else str(value)))
+    return found
 
 
 def _seconds(bodies: Iterable[Mapping[str, Any]]) -> float:

@@ -6,18 +6,28 @@ the body of its request, so that what is wanted of it stands in the query: in no
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, StrictStr
 
 from riskshare.api_entries import Level, RecordText
 from riskshare.api_models import Model, Request, Time
+from riskshare.sharing.reading import Format
+from riskshare.sharing.staged import Standing
+
+MEDIA_TYPES: Final[Mapping[Format, str]] = {
+    "csv": "text/csv",
+    "jsonl": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+"""The Content-Type of each format."""
 
 MAX_ERRORS = 1000
 """Most row errors in one response."""
 
 YesNo = Literal["false", "true"]
-ApiImportState = Literal["reading", "read", "interrupted", "dry_run", "committed", "refused", "cancelled"]
 Header = Annotated[StrictStr, Field(max_length=200)]
 
 
@@ -44,6 +54,10 @@ class ImportRequest(Request):
     map: list[Header] = Field(
         default_factory=list, max_length=8, description="FIELD=COLUMN: the column that holds a field; may be repeated."
     )
+    saved_mapping: YesNo = Field(
+        "true",
+        description="Without type, column, region and map: take them as the last import into the list that gave any.",
+    )
 
 
 class ErrorsRequest(Request):
@@ -66,6 +80,17 @@ class CountsModel(Model):
     repeated: int
 
 
+class MappingModel(Model):
+    """How the columns of a list's files are called, as a committed import left it."""
+
+    type: str
+    column: str
+    region: str
+    map: tuple[str, ...] = Field(description="FIELD=COLUMN, of each field that a column holds.")
+    author: str
+    saved_at: Time
+
+
 class ImportModel(Model):
     """An import into one of this member's own lists."""
 
@@ -73,7 +98,7 @@ class ImportModel(Model):
 
     id: str = Field(alias="import", description="Its id, a UUIDv7.")
     list: str
-    state: ApiImportState = Field(
+    state: Standing = Field(
         description="reading, read: under way; interrupted: nobody works on it, and the same file with the same"
         " parameters goes on; dry_run, committed, refused, cancelled: it is over."
     )
@@ -87,6 +112,9 @@ class ImportModel(Model):
     good: int
     bad: dict[str, int] = Field(description="Number of bad rows by code.")
     counts: CountsModel | None = Field(description="What it did, or would do.")
+    saved_mapping: MappingModel | None = Field(
+        description="The list's saved mapping, if the columns were taken to be called so; null: as the query says."
+    )
     code: str | None = Field(description="Why it was not committed.")
     message: str
 

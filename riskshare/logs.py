@@ -23,11 +23,12 @@ from riskshare.membership.identifier import TYPES
 
 FIELDS: Final = frozenset(
     {
-        "action", "address", "adopted", "attempt", "auditor", "category", "checks", "code", "count", "days", "detail",
-        "dropped", "entries", "epoch", "error", "event", "host", "keyset", "kind", "level", "list", "listener",
-        "logger", "member", "method", "mode", "ms", "name", "network", "number", "owner", "path", "pid", "port",
-        "purpose", "reason", "receipts", "request", "route", "rows", "scope", "seconds", "segment", "server", "side",
-        "since", "state", "status", "time", "trace", "until", "url", "version", "worker",
+        "action", "address", "adopted", "attempt", "auditor", "category", "checks", "code", "committed", "count",
+        "days", "detail", "dropped", "entries", "epoch", "error", "event", "host", "import_id", "keyset", "kind",
+        "level", "list", "listener", "logger", "member", "method", "mode", "ms", "name", "network", "number", "owner",
+        "path", "percent", "pid", "port", "purpose", "rate", "reason", "receipts", "request", "route", "rows", "scope",
+        "seconds", "segment", "server", "side", "since", "state", "status", "time", "trace", "until", "url", "version",
+        "witness", "worker",
     }
 )  # fmt: skip
 """Names of all fields that a log line may have."""

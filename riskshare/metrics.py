@@ -228,6 +228,28 @@ class Metrics:
         self.building_share = self._gauge(
             "building_share", "The part of that list that is computed, from 0 to 1.", "list", "epoch"
         )
+        self.own_entries = self._gauge(
+            "own_list_entries", "Entries that stand on an own list, disputed ones too.", "list"
+        )
+        self.own_published = self._gauge(
+            "own_list_published_timestamp_seconds", "When the newest snapshot of an own list was issued.", "list"
+        )
+        self.own_waiting = self._gauge(
+            "own_list_waiting_seconds",
+            "Age of the oldest change of an own list that no snapshot shows; 0: none.",
+            "list",
+        )
+        self.own_behind = self._gauge(
+            "own_list_readers_behind",
+            "Members that follow an own list, asked within the hour, and hold an older snapshot than the newest.",
+            "list",
+        )
+        self.own_import = self._gauge(
+            "own_list_import_timestamp_seconds", "When the last import into an own list last moved.", "list", "state"
+        )
+        self.own_import_bad = self._gauge(
+            "own_list_import_bad_rows", "Bad rows of the last import into an own list.", "list"
+        )
         self.mirror_bytes = self._gauge(
             "mirror_bytes", "Bytes of the files of an owner's lists, held or being fetched.", "owner"
         )

@@ -107,6 +107,8 @@ def test_what_must_not_pass_unseen_has_a_rule():
         "riskshare_ledger_halted > 0",
         "riskshare_ledger_size > riskshare_ledger_final_size",
         "riskshare_ledger_pending",
+        "riskshare_own_list_waiting_seconds > 60",
+        "riskshare_own_list_readers_behind > 0",
         "increase(riskshare_audit_accesses_total[",
     ):
         assert wanted in expressions, wanted

@@ -74,7 +74,7 @@ async def _appeals(config_file: Path, period: tuple[datetime, datetime], screen:
     async with opened(config_file, screen) as own:
         await AppealsSeen(own.member.mirror, own.store.appeals).gather()
         upheld = await own.store.appeals.upheld(period[0])
-        logged = await log_own_request(own, _about(upheld), REASON_LOGGED)
+        logged = await log_own_request(own, _about(upheld), REASON_LOGGED, action="appeals")
         lists = {name for name, _, _ in upheld}
         hits: list[tuple[CheckRecord, RecordedHit]] = []
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from typing import Literal
 
 from riskshare.audit.access import KIND, AccessRequest
 from riskshare.audit.kept import AuditRow
 from riskshare.cli.acting import Own
 from riskshare.encoding import sha256
+from riskshare.logs import get_log
 from riskshare.peer.opening import new_id, now
 from riskshare.peer.settling import directory_of
 from riskshare.statement import SALT_BYTES, sign
@@ -27,10 +29,10 @@ class Logged:
         return self.request.subject or b""
 
 
-async def log_own_request(own: Own, about: bytes, reason: str) -> Logged:
-    """Make a request of the member to itself durable, with its entry for the ledger.
+async def log_own_request(own: Own, about: bytes, reason: str, *, action: Literal["tell", "appeals"]) -> Logged:
+    """Make a request of the member to itself durable, with its entry for the ledger; and log one line of it.
 
-    `about` is what the records are searched for; the request names it by a commitment alone.
+    `about` is what the records are searched for; the request names it by a commitment alone, the line not at all.
 
     Raises:
         EncodingError: the reason is not one.
@@ -53,4 +55,5 @@ async def log_own_request(own: Own, about: bytes, reason: str) -> Logged:
     )
     signed = sign(KIND, registry.network, request.body(), member.keys.identity)
     await own.store.audits.keep(AuditRow.of(signed, request, secrets.token_bytes(SALT_BYTES), now()))
+    get_log().warning("audit_access", auditor=member.name, action=action, request=str(request.access))
     return Logged(request, nonce)

@@ -74,7 +74,7 @@ def _read(file: Path) -> str:
 
 async def _tell(config_file: Path, identifier: Identifier, period: Period, wish: Wish, screen: Screen) -> int:
     async with opened(config_file, screen) as own:
-        logged = await log_own_request(own, identifier.oprf_input, wish.reason or REASON)
+        logged = await log_own_request(own, identifier.oprf_input, wish.reason or REASON, action="tell")
         held = await _held(own, identifier)
         asked: list[CheckRecord] = []
         done = await Scan(own, needle_of(identifier.canonical), period).run(asked.append, screen)

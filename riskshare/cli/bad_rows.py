@@ -84,10 +84,10 @@ class BadRows:
         """Show the first ones."""
         if not self.count:
             return
-        rows = [
-            (f"{row.line:,}", row.column or "-", row.code, row.message, row.suggestion) for row in self.first[:SHOWN]
-        ]
-        screen.table(COLUMNS, rows, right=("line",))
+        shown = self.first[:SHOWN]
+        used = COLUMNS if any(row.suggestion for row in shown) else COLUMNS[:-1]
+        rows = [(f"{row.line:,}", row.column or "-", row.code, row.message, row.suggestion) for row in shown]
+        screen.table(used, [row[: len(used)] for row in rows], right=("line",))
         more = f"; and {self.count - SHOWN:,} more in" if self.count > SHOWN else " reported in"
         screen.say(f"{counted(self.count, 'bad row')}{more} {self.path}; the text of no row is in it.", "dim")
 

@@ -107,7 +107,8 @@ async def _add(config_file: Path, wish: Wish, rules: list[NeverRule], bad: list[
         screen.say(f"Dry run: {counted(len(rules), 'rule')} would be added; nothing was changed.", "bold")
         return
     known = f", {len(kept) - new:,} were there already" if new < len(kept) else ""
-    screen.say(f"{counted(new, 'rule')} added{known}; {sum(withdrawn.values()):,} entries withdrawn.", "bold green")
+    gone = counted(sum(withdrawn.values()), "entry", "entries")
+    screen.say(f"{counted(new, 'rule')} added{known}; {gone} withdrawn.", "bold green")
 
 
 async def _find(own: Own, barring: Barring, name: str, rules: Sequence[NeverRule], screen: Screen) -> Found:

@@ -21,12 +21,12 @@ from riskshare.cli.publication import Outcome, await_publication
 from riskshare.cli.screen import Screen, counted, day, minute
 from riskshare.encoding import format_time
 from riskshare.errors import ConfigError, InputError
-from riskshare.peer.intake import importer_of
+from riskshare.peer.intake import columns_of, importer_of
 from riskshare.sharing.importing import Order, Report
 from riskshare.sharing.kept import ListRow
 from riskshare.sharing.reading import HEAD_BYTES, format_of
 from riskshare.sharing.rows import Defaults
-from riskshare.sharing.staged import ImportRow, SavedMapping
+from riskshare.sharing.staged import Called, ImportRow
 
 _KINDS: Final = (
     ("new", "new"),
@@ -73,13 +73,13 @@ async def _import(config_file: Path, wish: Wish, screen: Screen) -> int:
     async with opened(config_file, screen) as own:
         of = await own.list_named(wish.name)
         bad = BadRows(wish.bad_rows_file or Path(f"{of.name}.bad-rows.csv"), wish.file)
-        columns = await _columns(own, of, wish, screen)
+        called = await _called(own, of, wish, screen)
         try:
             with bad:
-                report = await _run(own, of, wish, columns, _Watched(screen, bad))
+                report = await _run(own, of, wish, called, _Watched(screen, bad))
         except InputError as error:
             bad.tell(screen)
-            if error.code == "no_column" and columns.saved:
+            if error.code == "no_column" and called.saved:
                 told = f"{error.message} Its columns were taken to be those of the last import: see --no-mapping."
                 raise InputError(told, code=error.code) from None
             if error.code == "replace_too_large":
@@ -102,15 +102,6 @@ def _too_large(screen: Screen, error: InputError) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
-    """What the rows are read with; the mapping that options gave, to be kept; whether the list's last one is used."""
-
-    defaults: Defaults
-    given: SavedMapping | None = None
-    saved: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Watched:
     """Where an import shows how it goes."""
 
@@ -118,23 +109,20 @@ class _Watched:
     bad: BadRows
 
 
-async def _columns(own: Own, of: ListRow, wish: Wish, screen: Screen) -> _Columns:
+async def _called(own: Own, of: ListRow, wish: Wish, screen: Screen) -> Called:
     most = own.member.registry.most_days(of.category)
     asked = replace(wish.defaults, category=of.category, most_days=most)
-    if asked.type or asked.column or asked.region or asked.fields:
-        return _Columns(asked, SavedMapping(asked.type, asked.column, asked.region, asked.fields, wish.author))
-    saved = await own.store.imports.mapping(of.id) if wish.saved_mapping else None
-    if saved is None or saved.saved_at is None:
-        return _Columns(asked)
-    screen.note(
-        f"Columns as in the import by {saved.author} on {day(saved.saved_at)}: {saved.words()}"
-        " (--no-mapping leaves that aside).",
-        "dim",
-    )
-    return _Columns(saved.over(asked), saved=True)
+    called = await columns_of(own.store, of, asked, wish.author, saved=wish.saved_mapping)
+    if called.saved is not None and called.saved.saved_at is not None:
+        screen.note(
+            f"Columns as in the import by {called.saved.author} on {day(called.saved.saved_at)}:"
+            f" {called.saved.words()} (--no-mapping leaves that aside).",
+            "dim",
+        )
+    return called
 
 
-async def _run(own: Own, of: ListRow, wish: Wish, columns: _Columns, watched: _Watched) -> Report:
+async def _run(own: Own, of: ListRow, wish: Wish, called: Called, watched: _Watched) -> Report:
     stored = 0
     try:
         with await asyncio.to_thread(_seekable, wish.file) as file, shown(watched.screen, watched.bad) as watcher:
@@ -145,12 +133,13 @@ async def _run(own: Own, of: ListRow, wish: Wish, columns: _Columns, watched: _W
                 dry_run=wish.dry_run,
                 replace=wish.replace,
                 most_withdrawn=100 if wish.force else own.member.config.publish.replace_limit_percent,
-                mapping=columns.given,
+                mapping=called.given,
+                saved_mapping=called.saved,
             )
             never = await own.store.never.never_list(own.member.data_key)
             importer = importer_of(own.member, own.store)
             try:
-                return await importer.run(of, file, columns.defaults, order, never=never, watcher=watcher)
+                return await importer.run(of, file, called.defaults, order, never=never, watcher=watcher)
             finally:
                 stored = watcher.stored
     except OSError as error:
@@ -241,13 +230,15 @@ async def _imports(config_file: Path, name: str, cancel: str, screen: Screen) ->
     for row in rows:
         screen.result(to_json(row))
     screen.table(
-        ("begun", "by", "import", "state", "rows", "bad", "changes"),
+        ("begun", "by", "import", "mode", "state", "why", "rows", "bad", "changes"),
         [
             (
                 minute(row.began_at),
                 row.author,
                 str(row.id),
-                state_of(row),
+                row.mode,
+                row.standing,
+                "" if row.code in (None, row.standing) else row.code,
                 f"{row.rows:,}",
                 f"{sum(row.bad.values()):,}",
                 f"{row.counts.changes:,}" if row.counts else "-",
@@ -273,16 +264,11 @@ async def _cancel(own: Own, rows: Sequence[ImportRow], cancel: str, screen: Scre
     return 0 if done else 1
 
 
-def state_of(row: ImportRow) -> str:
-    """The state of an import in a word: `interrupted` is one that no process works on."""
-    return "interrupted" if row.interrupted else row.state
-
-
 def to_json(row: ImportRow) -> dict[str, Any]:
     """An import for a program."""
     return {
         "import": str(row.id),
-        "state": state_of(row),
+        "state": row.standing,
         "code": row.code,
         "mode": row.mode,
         "format": row.format,
@@ -291,5 +277,6 @@ def to_json(row: ImportRow) -> dict[str, Any]:
         "rows": row.rows,
         "good": row.good,
         "bad_by_code": dict(sorted(row.bad.items())),
+        "saved_mapping": None if row.saved_mapping is None else row.saved_mapping.words(),
         **(asdict(row.counts) if row.counts else {}),
     }

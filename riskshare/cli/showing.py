@@ -103,7 +103,8 @@ async def _statistics(config_file: Path, name: str, days: int, screen: Screen) -
     screen.result({"list": full, "days": [one.to_json() for one in found]})
     columns = ("day", "new", "changed", "listed again", "withdrawn", "why", "disputed", "restored", "size")
     right = ("new", "changed", "listed again", "withdrawn", "disputed", "restored", "size")
-    screen.table(columns, [_day(one) for one in found], right=right)
+    begun = min(last, of.created_at.astimezone(UTC).date())
+    screen.table(columns, [_day(one) for one in found if one.day >= begun], right=right)
 
 
 def _day(one: Day) -> tuple[str, ...]:

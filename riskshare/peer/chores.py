@@ -11,6 +11,7 @@ load        take up what was published, by this process or another
 subscribe   follow the others' lists
 usage       sum up what members had evaluated, by all processes of this one
 gauges      freshness of lists, registry and cache, for the metrics
+watch       own lists: what stands, what waits, who is behind, for the metrics
 settle      make durable what no check has made durable yet
 resend      send unanswered asks again
 adopt       ask owners for receipts that a crash made us forget

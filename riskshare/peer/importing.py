@@ -10,27 +10,27 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import BinaryIO, Final, cast, final
 from uuid import UUID
 
 from riskshare.api_imports import (
-    ApiImportState,
     CountsModel,
     ImportModel,
     ImportRequest,
+    MappingModel,
     RowErrorModel,
     RowErrorsResponse,
 )
 from riskshare.errors import DiskError, InputError, RiskshareError
 from riskshare.logs import get_log
-from riskshare.peer.intake import importer_of
+from riskshare.peer.intake import columns_of, importer_of
 from riskshare.peer.opening import Member
 from riskshare.sharing.importing import Order, Watcher
 from riskshare.sharing.kept import ListRow
 from riskshare.sharing.reading import HEAD_BYTES, Format, format_of
 from riskshare.sharing.rows import Defaults, parse_fields
-from riskshare.sharing.staged import ImportRow
+from riskshare.sharing.staged import Called, ImportRow, SavedMapping
 from riskshare.store.store import Store
 
 AT_ONCE: Final = 2
@@ -70,21 +70,28 @@ class OwnImports:
     ) -> ImportModel:
         """Take the body in and begin."""
         of = await self._list(list_name)
-        defaults = self._defaults(of, wanted)
+        called = await self._called(of, wanted, author)
         if self._busy >= AT_ONCE:
             raise InputError("Two imports are under way in this peer. Send this one later.", code="imports_busy")
         self._busy += 1
         begun: asyncio.Future[ImportRow] = asyncio.get_running_loop().create_future()
         try:
             file = await self._received(body)
-            job = asyncio.ensure_future(self._work(of, file, defaults, self._order(wanted, format_, author), begun))
+            order = self._order(wanted, called, format_, author)
+            job = asyncio.ensure_future(self._work(of, file, called.defaults, order, begun))
         except BaseException:
             self._busy -= 1
             raise
         self._jobs.add(job)
         job.add_done_callback(self._over)
-        row = await begun
-        return self._shown(of, row, working=True)
+        try:
+            row = await begun
+        except InputError as error:
+            if error.code != "no_column" or called.saved is None:
+                raise
+            told = f"{error.message} Its columns were taken to be those of the last import: see saved_mapping."
+            raise InputError(told, code=error.code) from None
+        return self._shown(of, replace(row, running=True))
 
     async def stop(self) -> None:
         """End all jobs; their rows stay for whoever sends the same file again."""
@@ -149,7 +156,11 @@ class OwnImports:
             parse_fields(wanted.map),
         )
 
-    def _order(self, wanted: ImportRequest, format_: Format, author: str) -> Order:
+    async def _called(self, of: ListRow, wanted: ImportRequest, author: str) -> Called:
+        asked, saved = self._defaults(of, wanted), wanted.saved_mapping == "true"
+        return await columns_of(self._store, of, asked, author, saved=saved)
+
+    def _order(self, wanted: ImportRequest, called: Called, format_: Format, author: str) -> Order:
         forced = wanted.force == "true"
         return Order(
             author=author,
@@ -158,6 +169,8 @@ class OwnImports:
             dry_run=wanted.dry_run == "true",
             replace=wanted.mode == "replace",
             most_withdrawn=100 if forced else self._member.config.publish.replace_limit_percent,
+            mapping=called.given,
+            saved_mapping=called.saved,
         )
 
     async def _received(self, body: AsyncIterator[bytes]) -> BinaryIO:
@@ -218,8 +231,8 @@ class OwnImports:
         self._jobs.discard(job)
         self._busy -= 1
 
-    def _shown(self, of: ListRow, row: ImportRow, *, working: bool = False) -> ImportModel:
-        state, code = _state(row, working=working or row.running), row.code
+    def _shown(self, of: ListRow, row: ImportRow) -> ImportModel:
+        state, code = row.standing, row.code
         message = SENTENCES.get(code or state, _OTHER if code else "")
         return ImportModel.model_validate(
             {
@@ -236,6 +249,7 @@ class OwnImports:
                 "good": row.good,
                 "bad": dict(sorted(row.bad.items())),
                 "counts": None if row.counts is None else CountsModel(**asdict(row.counts)),
+                "saved_mapping": _mapping(row.saved_mapping),
                 "code": code,
                 "message": message,
             }
@@ -261,9 +275,10 @@ def _tell(begun: asyncio.Future[ImportRow], error: Exception) -> bool:
     return not begun.cancelled() and begun.exception() is None
 
 
-def _state(row: ImportRow, *, working: bool) -> ApiImportState:
-    if row.state in ("reading", "read") and not working:
-        return "interrupted"
-    if row.state == "cancelled" and row.code is not None:
-        return "refused"
-    return "dry_run" if row.code == "dry_run" else row.state
+def _mapping(used: SavedMapping | None) -> MappingModel | None:
+    if used is None or used.saved_at is None:
+        return None
+    fields = tuple(f"{field}={column}" for field, column in used.fields)
+    return MappingModel(
+        type=used.type, column=used.column, region=used.region, map=fields, author=used.author, saved_at=used.saved_at
+    )

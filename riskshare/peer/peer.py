@@ -42,6 +42,7 @@ from riskshare.peer.readers import KEEP_SECONDS, Readers
 from riskshare.peer.recovery import Recovery
 from riskshare.peer.rekeying import lead
 from riskshare.peer.settling import settling_of
+from riskshare.peer.watching import WATCH_SECONDS, gauge_own_lists
 from riskshare.registry.network import MAX_FILE
 from riskshare.server.access import ApiKeys
 from riskshare.server.clients import Limits, clients_application
@@ -293,6 +294,7 @@ class Peer:
             Chore("appeals", AppealsSeen(self.shared.member.mirror, self.shared.store.appeals).gather, SETTLE_SECONDS),
             Chore("readers", self._readers.keep, KEEP_SECONDS),
             Chore("gauges", self._gauges, GAUGES_SECONDS),
+            Chore("watch", self._watch, WATCH_SECONDS),
             # A process that is alone knows all that it has answered; but another may have been started beside it.
             Chore("usage", self._follow_usage, USAGE_SECONDS if self._workers > 1 else USAGE_ALONE_SECONDS),
         ]
@@ -399,6 +401,9 @@ class Peer:
         await self._accounting.gauges()
         self._auditing.gauges()
         gauge_lists(self.shared, self.querier.mirror, moment)
+
+    async def _watch(self) -> None:
+        await gauge_own_lists(self.shared.store, self.shared.metrics, self.shared.member.name, now())
 
 
 def _client_tls(config: Config) -> ssl.SSLContext | None:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from riskshare.api_imports import (
     MAX_ERRORS,
+    MEDIA_TYPES,
     ErrorsRequest,
     ImportModel,
     ImportRequest,
@@ -33,12 +34,7 @@ from riskshare.server.problems import invalid_request
 from riskshare.server.requests import JSON, model_response
 from riskshare.sharing.reading import Format
 
-FORMATS: Final[Mapping[str, Format]] = {
-    "text/csv": "csv",
-    "application/x-ndjson": "jsonl",
-    "application/vnd.apache.parquet": "parquet",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-}
+FORMATS: Final[Mapping[str, Format]] = {media: name for name, media in MEDIA_TYPES.items()}
 """By media type of the body."""
 
 LIST: Final = "/v1/lists/{list:[a-z0-9][a-z0-9-]{0,62}}/imports"
@@ -60,7 +56,8 @@ class OwnImports(Protocol):
         """Take the body in and begin; give how it began, or goes on.
 
         Raises:
-            InputError: `not_found`, `imports_busy`, `too_large`, and what `Importer.run` refuses before the first row.
+            InputError: `not_found`, `imports_busy`, `too_large`, `upload_stalled`, and what `Importer.run` refuses
+                before the first row.
             StoreError, DiskError: nothing was begun.
 
         """
@@ -142,14 +139,17 @@ def _asked(request: web.Request, model: type[_Asked]) -> _Asked:
 
 
 async def _parts(request: web.Request) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises ConnectionResetError: the client has gone, or stalls."""
+    """The body as it comes. Raises InputError `upload_stalled`; ConnectionResetError: the client has gone."""
     parts = request.content.iter_chunked(PART_BYTES)
     while True:
         try:
             async with asyncio.timeout(STALL_SECONDS):
                 part = await anext(parts, b"")
         except TimeoutError:
-            raise ConnectionResetError("the client sends no more of its body") from None
+            raise InputError(
+                f"Nothing of the file came for {STALL_SECONDS:g} seconds. Send it again, as a whole.",
+                code="upload_stalled",
+            ) from None
         if not part:
             return
         yield part

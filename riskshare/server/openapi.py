@@ -63,6 +63,7 @@ _REFUSALS: Mapping[int, str] = {
     404: "There is no such thing.",
     409: "A request with this Idempotency-Key is being worked on; the never-list was added to meanwhile: repeat;"
     " or another import works on the list, or this one is over.",
+    408: "Nothing of the file came for 30 seconds.",
     413: "The body is longer than 1 MiB, or a file longer than publish.import_mib.",
     415: "The body has another media type than those named here.",
     422: "A field or an identifier is not valid, or the Idempotency-Key was used for another request.",
@@ -211,7 +212,7 @@ def _import_paths() -> dict[str, Any]:
         "begin_import",
         "Import a file: a job begins, or goes on where the same file was broken off.",
         _ref("ImportModel"),
-        (400, 401, 403, 404, 409, 413, 415, 422, 503),
+        (400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         parameter=place,
     )
     begin["responses"] = {("202" if status == "200" else status): said for status, said in begin["responses"].items()}

@@ -66,6 +66,7 @@ BY_CODE: Final[Mapping[str, int]] = {
     "import_cancelled": 409,
     "import_over": 409,
     "too_large": 413,
+    "upload_stalled": 408,
     "imports_busy": 503,
     "internal": 500,
 }

@@ -13,7 +13,7 @@ from riskshare.names import check_member_name
 from riskshare.sharing import catalogue as catalogues
 from riskshare.sharing import epoch as epochs
 from riskshare.sharing.catalogue import CatalogueEntry, CatalogueStatement
-from riskshare.sharing.chain import Link, read_links, thin, without_void
+from riskshare.sharing.chain import MOST_EPOCHS, Link, read_links, thin, without_void
 from riskshare.sharing.epoch import EpochStatement
 from riskshare.sharing.fields import Fields
 from riskshare.sharing.history import Convict
@@ -24,9 +24,6 @@ CLOCK_SKEW = timedelta(seconds=60)
 
 MOST_LISTS = 256
 """Default of the most lists of one owner that are followed: each costs a connection to it in each epoch."""
-
-MOST_EPOCHS = 8
-"""Most epochs of one keyset that are not over; an honest owner has two, while one changes over to the next."""
 
 MOST_EPOCHS_KEPT = 4096
 """Most epochs of one owner that are remembered once they are over."""

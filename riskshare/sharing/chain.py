@@ -16,6 +16,10 @@ from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.signed import Signed, is_void
 from riskshare.sharing.snapshot import SnapshotStatement
 
+MOST_EPOCHS = 8
+"""Most epochs of one keyset that are not over; an honest owner has two, while one changes over to the next, or a third
+if it rotates once more meanwhile."""
+
 RECENT_LINKS = 32
 """The newest links are all kept."""
 

@@ -19,7 +19,7 @@ from datetime import datetime
 
 from riskshare.errors import SnapshotError
 from riskshare.keyterm import KeyTerm
-from riskshare.sharing.chain import Chain, Held, Walk
+from riskshare.sharing.chain import MOST_EPOCHS, Chain, Held, Walk
 from riskshare.sharing.signed import Signed, stands
 
 Convict = Callable[[Signed, Signed], None]
@@ -163,10 +163,11 @@ class History:
                 chain.believed = stands(terms, held.signed.signer, [held.snapshot.issued_at], held.signed.received)
 
     def _drop_old(self) -> None:
-        """Of the chains that serve, two are enough: the newest, and the one before for the change-over."""
+        """Of the chains that serve, as many are enough as may be in service at once: the newest ones."""
         serving = sorted(chain.number for chain in self.chains.values() if chain.served is not None)
-        if len(serving) > 2:
-            self.chains = {name: chain for name, chain in self.chains.items() if chain.number >= serving[-2]}
+        if len(serving) > MOST_EPOCHS:
+            oldest = serving[-MOST_EPOCHS]
+            self.chains = {name: chain for name, chain in self.chains.items() if chain.number >= oldest}
 
     def _step_down(self, chain: Chain, held: Held) -> Accepted | Gap:
         walk = chain.walk

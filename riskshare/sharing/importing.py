@@ -96,7 +96,8 @@ class Order:
 
     With bad rows the list is left as it is, unless `skip_bad`; with `dry_run` in any case. With `replace` the file is
     the whole list, and what it does not name, or only in a bad row, is withdrawn: at most `most_withdrawn` percent of
-    the entries. `mapping` is kept for the list's next import, once this one is committed.
+    the entries. `mapping` is kept for the list's next import, once this one is committed; `saved_mapping` is the one
+    that an earlier import left, if the columns are taken to be called so.
     """
 
     author: str
@@ -106,6 +107,7 @@ class Order:
     replace: bool = False
     most_withdrawn: int = 100
     mapping: SavedMapping | None = None
+    saved_mapping: SavedMapping | None = None
 
 
 class Watcher:
@@ -221,7 +223,10 @@ class Importer:
         if not report.rows:
             raise no_rows()
         if order.replace and not report.good:
-            raise InputError("The file has no good row, and would empty the list.", code="file_empty")
+            raise InputError(
+                "The file has no good row, and would empty the list. Are its type, column and region right?",
+                code="file_empty",
+            )
         watcher.writing()
         refused = bool(report.bad) and not order.skip_bad
         if order.dry_run or refused or order.replace:
@@ -263,6 +268,7 @@ class Importer:
             began_at=self._now(),
             never_upto=never.upto,
             size=size,
+            saved_mapping=order.saved_mapping,
         )
 
     def _full(self, of: ListRow) -> str:

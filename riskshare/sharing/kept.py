@@ -176,6 +176,22 @@ class ReaderRow:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchedList:
+    """An own list as its operator watches it.
+
+    `entries` stand on it, disputed ones too; `published_at` is the time of the newest snapshot; `waiting_since` that of
+    the oldest change which it does not show; `behind` counts members that hold an older one.
+    """
+
+    list_id: int
+    name: str
+    entries: int
+    published_at: datetime | None
+    waiting_since: datetime | None
+    behind: int
+
+
+@dataclass(frozen=True, slots=True)
 class Resealed:
     """What a change of state writes anew: the identifier sealed for the new state, and the record."""
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Protocol, final
 
 from riskshare.errors import InputError
-from riskshare.sharing.announced import MOST_EPOCHS
+from riskshare.sharing.chain import MOST_EPOCHS
 from riskshare.sharing.composing import Builders, Composer, Held, Job
 from riskshare.sharing.kept import EpochRow, ListRow
 from riskshare.sharing.rotating import Epochs, EpochShelf, newest_of
@@ -95,8 +95,8 @@ class Rotation:
                 "This keyset is being rotated already. riskshare list status shows when its lists are out.",
                 code="rotation_running",
             )
-        begun(epoch, resumed)
         try:
+            begun(epoch, resumed)
             rows = [await self._compute(job, one) for job, one in held]
         finally:
             self._let_go(held)

@@ -13,6 +13,7 @@ from riskshare.sharing.row_place import Place
 from riskshare.sharing.rows import BadRow, Defaults
 
 ImportState = Literal["reading", "read", "committed", "refused", "cancelled"]
+Standing = Literal["reading", "read", "interrupted", "dry_run", "committed", "refused", "cancelled"]
 Mode = Literal["add", "replace"]
 
 
@@ -22,7 +23,7 @@ class NewImport:
 
     `fingerprint` is a keyed hash (32 bytes) of the file and of all that decides what its rows become: an import that
     was left with the same one goes on. `never_upto` is that of the never-list which all rows are held against; `size`
-    the file's length in bytes.
+    the file's length in bytes; `saved_mapping` the list's own, if its columns were taken to be called so.
     """
 
     id: UUID
@@ -34,13 +35,15 @@ class NewImport:
     began_at: datetime
     never_upto: int
     size: int
+    saved_mapping: SavedMapping | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ImportRow:
     """An import. What is behind `place` is in `rows`, `good` and `bad` (by code).
 
-    `counts` says what it did, or would do; `code` why it was refused. `running` tells whether a process works on it.
+    `counts` says what it did, or would do; `code` why it was refused. `running` tells whether a process works on it;
+    `saved_mapping` is the list's own, if its columns were taken to be called so.
     """
 
     id: UUID
@@ -61,11 +64,21 @@ class ImportRow:
     counts: ImportCounts | None
     code: str | None
     running: bool
+    saved_mapping: SavedMapping | None
 
     @property
     def interrupted(self) -> bool:
-        """Whether the process that read the file is gone: importing the same file again goes on."""
-        return self.state == "reading" and not self.running
+        """Whether the process that worked on it is gone: importing the same file again goes on."""
+        return self.state in ("reading", "read") and not self.running
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands, in the word that people and programs are told."""
+        if self.interrupted:
+            return "interrupted"
+        if self.state == "cancelled" and self.code is not None:
+            return "refused"
+        return "dry_run" if self.code == "dry_run" else self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +111,22 @@ class SavedMapping:
         """The mapping for a person."""
         named = [("type", self.type), ("column", self.column), ("region", self.region), *self.fields]
         return ", ".join(f"{name} {value}" for name, value in named if value)
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """How the columns of a file are called: what its rows are read with, and whose word that is.
+
+    `given` is what came with this import, to be kept with the list; `saved` what an earlier one left there.
+    """
+
+    defaults: Defaults
+    given: SavedMapping | None = None
+    saved: SavedMapping | None = None
+
+
+def given_mapping(asked: Defaults, author: str) -> SavedMapping | None:
+    """How the columns are called by what was asked for; None if nothing was said of them."""
+    if not (asked.type or asked.column or asked.region or asked.fields):
+        return None
+    return SavedMapping(asked.type, asked.column, asked.region, asked.fields, author)

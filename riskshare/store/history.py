@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, final
 
-from riskshare.sharing.kept import ChangeCounts, DayRow, FormerEntry, NotedChange, ReaderRow, Seen
+from riskshare.sharing.kept import ChangeCounts, DayRow, FormerEntry, NotedChange, ReaderRow, Seen, WatchedList
 from riskshare.store.entries import entry
 from riskshare.store.failures import guarded
 from riskshare.store.queries import load
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from riskshare.store.connection import Pool
 
 SQL: Final = load("history.sql")
+
+LATELY: Final = timedelta(hours=1)
+"""A member that follows a list asks for news of it at least every 20 seconds."""
 
 
 @final
@@ -49,6 +52,12 @@ class History:
             before = await self._pool.fetchval(SQL["size_before"], list_id, since)
             rows = await self._pool.fetch(SQL["days"], list_id, since)
         return before, [DayRow(row["day"], row["why"], _counts(row)) for row in rows]
+
+    async def watched(self, now: datetime) -> list[WatchedList]:
+        """What an operator watches of each list; members that were not seen for an hour are left out."""
+        with guarded():
+            rows = await self._pool.fetch(SQL["watched"], now, now - LATELY)
+        return [WatchedList(**row) for row in rows]
 
     async def keep_readers(self, seen: Sequence[Seen]) -> None:
         """Keep which snapshots members hold; digests of none of ours are left out."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, final
 from uuid import UUID
 
-from riskshare.errors import InputError
+from riskshare.errors import InputError, StoreError
 from riskshare.sharing.kept import Change, ImportCounts
 from riskshare.sharing.row_place import Place
 from riskshare.sharing.rows import BadRow
@@ -205,14 +205,15 @@ class Imports:
                     if found is None:
                         await _begin(connection, wanted)
                     else:
-                        await connection.execute(SQL["take_up"], found, wanted.author, wanted.mode)
+                        used = _kept_mapping(wanted.saved_mapping)
+                        await connection.execute(SQL["take_up"], found, wanted.author, wanted.mode, used)
                     for other in await connection.fetch(SQL["superseded"], wanted.list_id, found or wanted.id):
                         await _cancel(connection, other["id"])
                 row = await _row(connection, found or wanted.id)
                 assert row is not None
                 await _lock(connection, IMPORT_LOCKS, row.number)
             yield Staging(connection, row, resumed=found is not None)
-            with guarded():
+            with suppress(StoreError), guarded():  # what is committed stays so, and the locks end with the connection
                 await connection.execute(SQL["unlock"], timeout=CLOSE_SECONDS)
         finally:
             connection.terminate()  # a transaction that was under way is rolled back
@@ -289,6 +290,7 @@ async def _begin(connection: Connection, wanted: NewImport) -> None:
         wanted.began_at,
         wanted.never_upto,
         wanted.size,
+        _kept_mapping(wanted.saved_mapping),
     )
     await connection.execute(SQL["make_rows"].replace("incoming", _table(number)))
 
@@ -314,7 +316,24 @@ def _import(row: asyncpg.Record) -> ImportRow:
     bad = json.loads(fields.pop("bad"))
     known = None if counts is None else ImportCounts(**json.loads(counts))
     identity = UUID(int=fields.pop("id").int)  # asyncpg has a UUID of its own
-    return ImportRow(id=identity, place=place, bad=bad, counts=known, **fields)
+    mapping = _mapping_used(fields.pop("saved_mapping"))
+    return ImportRow(id=identity, place=place, bad=bad, counts=known, saved_mapping=mapping, **fields)
+
+
+def _kept_mapping(used: SavedMapping | None) -> str | None:
+    if used is None:
+        return None
+    saved_at = None if used.saved_at is None else used.saved_at.isoformat()
+    return json.dumps({**asdict(used), "saved_at": saved_at})
+
+
+def _mapping_used(kept: str | None) -> SavedMapping | None:
+    if kept is None:
+        return None
+    found = json.loads(kept)
+    at = found["saved_at"]
+    fields = tuple((field, column) for field, column in found["fields"])
+    return SavedMapping(**{**found, "fields": fields, "saved_at": None if at is None else datetime.fromisoformat(at)})
 
 
 def _columns(mapping: SavedMapping) -> tuple[str, str, str, str, str]:

@@ -25,7 +25,6 @@ from riskshare.store.entries import (
     stream,
 )
 from riskshare.store.failures import guarded
-from riskshare.store.intake import Import, importing
 from riskshare.store.upserts import KeptReply, effects_of, keep_reply, write_rows
 
 if TYPE_CHECKING:
@@ -175,10 +174,6 @@ class Lists:
         with guarded():
             rows = await self._pool.fetch(SQL["entries_of"], handles)
         return [(row["list_id"], entry(row)) for row in rows]
-
-    def import_entries(self, list_id: int) -> AbstractAsyncContextManager[Import]:
-        """An import into one list: all its rows, or none. See `Import`."""
-        return importing(self._target, list_id)
 
     async def change_state(
         self, list_id: int, handles: Sequence[bytes], state: State, change: Change, reseal: Reseal

@@ -218,6 +218,17 @@ def test_a_file_that_cannot_be_imported_is_2(answer, high_risk, content, words, 
     assert (exit_code, shown["error"]["code"]) == (2, code)
 
 
+def test_the_table_of_bad_rows_has_suggestions_only_where_one_is_certain(run, tmp_path, high_risk):
+    file = tmp_path / "bad.csv"
+    file.write_text(f"identifier,level\n{BAD[0][0]},high\n")
+    shown = run("list", "import", "high-risk", file, "--config", high_risk).stdout
+    assert ("expected" in shown, "suggestion" in shown) == (True, False)
+    file.write_text("identifier,level\nphone:+14155550101,High\n")
+    shown = run("list", "import", "high-risk", file, "--config", high_risk).stdout
+    assert "suggestion" in shown
+    assert (tmp_path / "high-risk.bad-rows.csv").read_text().startswith("line,column,code,expected,suggestion")
+
+
 def test_the_report_can_be_json(run, tmp_path, high_risk, dirty_file):
     words = ["high-risk", dirty_file, "--config", high_risk, "--bad-rows-file", "report.json"]
     assert run("list", "import", *words).exit_code == 1
@@ -284,6 +295,13 @@ def test_a_replacement_that_withdraws_too_much_is_1_unless_forced(answer, run, t
     assert (code, refused["error"]["code"]) == (1, "replace_too_large")
     result = run("list", "import", *words)
     assert "40 entries to withdraw" in result.stderr
+    assert "Its 10 rows were read already" in result.stderr
+    [line] = [
+        each
+        for each in run("list", "imports", "high-risk", "--config", high_risk).stdout.splitlines()
+        if "replace" in each
+    ]
+    assert ("refused" in line, "replace_too_large" in line) == (True, True)
     assert "40 of 50 entries, more than 20 %" in result.stdout
     assert answer("list", "import", *words, "--force")[1][0]["withdrawn"] == 40
 

@@ -23,6 +23,7 @@ from riskshare.statement import read_wire
 from riskshare.store.buildings import Buildings
 from riskshare.store.files import SegmentFiles
 from tests.simulator.cluster import RunningCluster
+from tests.simulator.intake import intake_of
 from tests.simulator.publishing import look_up
 from tests.simulator.running import publisher_of
 
@@ -259,7 +260,7 @@ def test_what_is_imported_during_a_rotation_is_in_the_new_epoch(answer, run, pub
 
     async def importing(own, store):
         of = await store.lists.list_named("high-risk")
-        async with store.lists.import_entries(of.id) as intake:
+        async with intake_of(store, of.id) as intake:
             code, [done] = await asyncio.to_thread(answer, "list", "rotate", "--config", published)
             assert (code, done["epoch"]) == (0, 2)
             del intake

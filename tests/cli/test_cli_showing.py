@@ -64,4 +64,6 @@ def test_stats_show_each_day(run, answer, high_risk):
     assert [one["size"] for one in shown["days"]] == [0, 0, 1]
     today = shown["days"][-1]
     assert (today["added"], today["disputed"], today["withdrawn"]) == (2, 1, {"appeal_upheld": 1})
-    assert "appeal_upheld 1" in run("list", "stats", "high-risk", "--config", high_risk).stdout
+    told = run("list", "stats", "high-risk", "--config", high_risk).stdout
+    assert "appeal_upheld 1" in told
+    assert len([line for line in told.splitlines() if line.strip()[:2] == "20"]) == 1, "no day before the list was made"

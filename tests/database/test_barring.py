@@ -18,6 +18,7 @@ from riskshare.sharing.entry import DataKey
 from riskshare.sharing.kept import EntryRow
 from riskshare.sharing.never import exact_rule, prefix_rule, range_rule
 from tests.simulator.changing import DISPUTE, IMPORT, withdrawal
+from tests.simulator.intake import bring, intake_of
 
 KEY = DataKey(bytes(range(32)))
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -46,9 +47,8 @@ class House:
 
     async def bring(self, numbers, *, never_upto=0, name="fraud"):
         of = await self.list(name)
-        async with self.store.lists.import_entries(of.id) as intake:
-            await intake.add([row(number, f"jd/{name}") for number in numbers])
-            return await intake.commit(IMPORT, never_upto=never_upto)
+        rows = [row(number, f"jd/{name}") for number in numbers]
+        return await bring(self.store, of.id, rows, IMPORT, never_upto=never_upto)
 
     async def add(self, *rules, name="fraud"):
         await self.barring.keep(rules, "ops")
@@ -138,7 +138,7 @@ async def test_what_comes_between_looking_and_withdrawing_is_withdrawn_too(house
 
 async def test_an_import_that_knew_no_rule_is_refused_once_it_is_kept(house):
     of = await house.list()
-    async with house.store.lists.import_entries(of.id) as intake:
+    async with intake_of(house.store, of.id) as intake:
         await intake.add([row(number) for number in NUMBERS])
         await house.add(*RULES)
         with pytest.raises(InputError) as refused:

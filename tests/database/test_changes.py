@@ -12,6 +12,7 @@ import pytest
 
 from riskshare.errors import InputError
 from riskshare.sharing.kept import Change, Resealed
+from tests.simulator import intake
 from tests.simulator.changing import DISPUTE, IMPORT, RESTORE, withdrawal
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -32,9 +33,7 @@ async def mine(store):
 
 
 async def bring(store, of, entries, change=IMPORT, **options):
-    async with store.lists.import_entries(of.id) as intake:
-        await intake.add(entries)
-        return await intake.commit(change, **options)
+    return await intake.bring(store, of.id, entries, change, **options)
 
 
 async def changes(sql):

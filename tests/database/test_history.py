@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from riskshare.membership.identifier import parse
+from riskshare.metrics import Metrics
 from riskshare.peer.readers import Readers
 from riskshare.peer.showing import shown
+from riskshare.peer.watching import gauge_own_lists
 from riskshare.sharing.changing import Decider
 from riskshare.sharing.entry import DataKey
 from riskshare.sharing.kept import Seen
@@ -133,6 +136,53 @@ async def test_what_came_later_from_another_process_is_not_taken_back(store, hou
     for snapshot, at in ((snapshots[1], now()), (snapshots[0], now() - timedelta(seconds=9))):
         await store.history.keep_readers([Seen("bank", epoch.digest, snapshot.digest, at)])
     assert [one.version for one in await store.history.readers(of.id, epoch.not_before)] == [2]
+
+
+def watched(metrics, name="jd/fraud"):
+    """What a scrape has of one list: by name without its beginning, and the state of the last import."""
+    found = {}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            if family.name.startswith("riskshare_own_list_") and sample.labels["list"] == name:
+                found[family.name.removeprefix("riskshare_own_list_")] = sample.value
+                found |= {"state": sample.labels["state"]} if "state" in sample.labels else {}
+    return found
+
+
+async def test_what_an_operator_of_lists_is_woken_for(store, house, made):
+    metrics = Metrics()
+
+    async def gauge(moment):
+        await gauge_own_lists(store, metrics, "jd", moment)
+        return watched(metrics)
+
+    soon = now() + timedelta(minutes=5)
+    assert await gauge(soon) == {"entries": 0, "waiting_seconds": 0, "readers_behind": 0}
+    await house.bring(f"{ONE},high,", f"{TWO},high,")
+    await house.bring(f"{ONE},nonsense,")
+    seen = await gauge(soon)
+    assert 290 < seen.pop("waiting_seconds") <= 300
+    assert seen.pop("import_timestamp_seconds") == pytest.approx(now().timestamp(), abs=60)
+    assert seen == {"entries": 2, "readers_behind": 0, "import_bad_rows": 1, "state": "refused"}
+    of = await store.lists.list_named("fraud")
+    epoch = replace(made.epoch(), not_before=now(), not_after=now() + timedelta(days=30))
+    await store.publications.add_epoch(epoch)
+    snapshots = [made.snapshot(of.id, epoch.digest, n, [], changed=n, issued_at=now()) for n in (1, 2)]
+    await store.publications.publish(snapshots[0], [], 0)
+    await store.history.keep_readers([Seen("bank", epoch.digest, snapshots[0].digest, now())])
+    seen = await gauge(soon)
+    assert seen["published_timestamp_seconds"] == pytest.approx(snapshots[0].issued_at.timestamp(), abs=1e-3)
+    assert (seen["waiting_seconds"], seen["readers_behind"]) == (0, 0)
+    await house.decide(withdrawal("corrected"), ONE)
+    seen = await gauge(soon)
+    assert (seen["entries"], seen["waiting_seconds"] > 290, seen["readers_behind"]) == (1, True, 0)
+    await store.publications.publish(snapshots[1], [], 1)
+    seen = await gauge(soon)
+    assert (seen["waiting_seconds"], seen["readers_behind"]) == (0, 1)
+    assert (await gauge(soon + timedelta(hours=2)))["readers_behind"] == 0, "who has not asked for an hour is away"
+    await store.history.keep_readers([Seen("bank", epoch.digest, snapshots[1].digest, now())])
+    assert (await gauge(soon))["readers_behind"] == 0
+    assert watched(metrics, "jd/other") == {"entries": 0, "waiting_seconds": 0, "readers_behind": 0}
 
 
 async def test_days_have_their_counts_and_sizes(house, sql):

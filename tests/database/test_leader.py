@@ -12,6 +12,7 @@ from riskshare.store.leader import Leadership, is_led
 from riskshare.store.notify import EPOCHS, LISTS, RECONNECTED, REGISTRY, SNAPSHOTS, TRUSTED
 from riskshare.store.store import Store
 from tests.simulator.changing import IMPORT, withdrawal
+from tests.simulator.intake import bring
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 
@@ -123,9 +124,7 @@ async def heard(store):
 async def test_every_change_is_told(second, heard, made):
     mine = await second.lists.create_list("fraud", "transaction_fraud", "default")
     assert await heard.next() == (LISTS, "fraud")
-    async with second.lists.import_entries(mine.id) as intake:
-        await intake.add([made.entry("a")])
-        await intake.commit(IMPORT)
+    await bring(second, mine.id, [made.entry("a")], IMPORT)
     assert await heard.next() == (LISTS, "fraud")
     epoch = made.epoch()
     await second.publications.add_epoch(epoch)
@@ -143,8 +142,7 @@ async def test_every_change_is_told(second, heard, made):
 async def test_what_changes_nothing_tells_nothing(second, heard, made):
     mine = await second.lists.create_list("fraud", "transaction_fraud", "default")
     assert await heard.next() == (LISTS, "fraud")
-    async with second.lists.import_entries(mine.id) as intake:
-        await intake.commit(IMPORT)
+    await bring(second, mine.id, [], IMPORT)
     assert (
         await second.lists.change_state(mine.id, [b"\x00" * 32], "withdrawn", withdrawal("corrected"), lambda *_: None)
         == 0

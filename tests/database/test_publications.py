@@ -13,6 +13,7 @@ from riskshare.store.connection import Target
 from riskshare.store.migrate import migrate, migrations
 from riskshare.store.store import Store
 from tests.simulator.changing import IMPORT
+from tests.simulator.intake import bring
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 
@@ -118,14 +119,10 @@ async def test_chains_of_two_epochs_and_lists_are_apart(store, mine, epoch, made
 
 
 async def test_what_is_published_is_no_longer_pending(store, mine, epoch, made):
-    async with store.lists.import_entries(mine.id) as intake:
-        await intake.add([made.entry("a"), made.entry("b")])
-        await intake.commit(IMPORT)
+    await bring(store, mine.id, [made.entry("a"), made.entry("b")], IMPORT)
     await store.publications.publish(made.snapshot(mine.id, epoch.digest, 1, [], changed=1), [], 0)
     assert await store.lists.counts(mine.id) == ListCounts(2, 0, 0, 0)
-    async with store.lists.import_entries(mine.id) as intake:
-        await intake.add([made.entry("c")])
-        await intake.commit(IMPORT)
+    await bring(store, mine.id, [made.entry("c")], IMPORT)
     assert await store.lists.counts(mine.id) == ListCounts(3, 0, 0, 1)
 
 

@@ -29,6 +29,7 @@ from riskshare.sharing.never_kept import handle_of, open_rule, seal_rule
 from riskshare.store.data_keys import DataKeys
 from riskshare.store.leader import Leadership
 from riskshare.store.store import Store
+from tests.simulator.intake import bring
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 CHANGE = Change("li", "import", "")
@@ -76,9 +77,8 @@ class House:
         return EntryRow(place, key.handle(value, name), sealed, record, b"same", NOW, until, handle)
 
     async def bring(self, of, phones, store=None):
-        async with (store or self.store).lists.import_entries(of.id) as intake:
-            await intake.add([self.row(of, text, f"C-{n}" if n % 3 else "") for n, text in enumerate(phones)])
-            return await intake.commit(CHANGE, never_upto=2)
+        rows = [self.row(of, text, f"C-{n}" if n % 3 else "") for n, text in enumerate(phones)]
+        return await bring(store or self.store, of.id, rows, CHANGE, never_upto=2)
 
     async def change(self, of, phones, state, reason):
         handles = [self.key.handle(parse(text).oprf_input, f"jd/{of.name}") for text in phones]
@@ -295,10 +295,8 @@ async def test_who_still_has_the_former_key_writes_nothing(house, stale):
     row = house.row(house.lists[0], "phone:+8613811111111", "")
     rule = seal_rule(house.key, PREFIX, "li", row=uuid4(), nonce=os.urandom(12))
     await house.rotate()
-    async with stale.lists.import_entries(house.lists[0].id) as intake:
-        await intake.add([row])
-        with pytest.raises(StoreError) as refused:
-            await intake.commit(CHANGE, never_upto=2)
+    with pytest.raises(StoreError) as refused:
+        await bring(stale, house.lists[0].id, [row], CHANGE, never_upto=2)
     assert refused.value.code == "other_data_key"
     with pytest.raises(StoreError) as refused:
         await stale.never.add([rule])
@@ -318,13 +316,10 @@ async def test_while_it_is_rotated_nobody_writes(house, stale):
 
 
 async def test_it_does_not_begin_while_somebody_writes(house, stale):
-    async with stale.lists.import_entries(house.lists[0].id) as intake:
-        await intake.add([house.row(house.lists[0], "phone:+8613811111111", "")])
-        await intake.count()
-        async with stale.pool.acquire() as connection, connection.transaction():
-            await connection.execute("update epochs set secret_sealed = secret_sealed")
-            with pytest.raises(StoreError) as refused:
-                await house.rotate()
+    async with stale.pool.acquire() as connection, connection.transaction():
+        await connection.execute("update epochs set secret_sealed = secret_sealed")
+        with pytest.raises(StoreError) as refused:
+            await house.rotate()
     assert refused.value.code == "data_key_in_use"
     await house.rotate()
     await house.check()

@@ -68,6 +68,12 @@ def test_a_member_tells_what_it_holds_and_asked_and_has_logged_it_before(network
     assert done.code == 0, done.err
     [report] = done.objects
     assert table(report, 0) == []
+    [line] = [one for one in done.err.splitlines() if "audit_access" in one]
+    assert all(
+        word in line
+        for word in ("action=tell", "auditor=shop", f"request={own_requests(network, 'shop')[-1][1].access}")
+    )
+    assert LISTED[0].value not in done.err
     [asked] = table(report, 1)
     assert (asked["check"], asked["purpose"], asked["reference"]) == (hit, "payment", "txn-1")
     assert (asked["verdict"], asked["hits"]) == ("hit", "telecom/fraud")
@@ -151,6 +157,9 @@ def test_an_upheld_appeal_finds_the_hits_that_were_acted_on(network: Running) ->
     assert found["txn-6"]["list"] == "telecom/fraud"
     assert LISTED[0].value not in done.out
     assert {name: network.receipts(name).keys() for name in ("shop", "telecom")} == before
+    assert f"request={result['logged']['request']}" in done.err
+    assert "action=appeals" in done.err
+    assert LISTED[0].value not in done.err
     # The request stands on the ledger, and names nobody.
     digest, request = own_requests(network, "shop")[-1]
     assert (request.action, request.auditor, request.member) == ("tell", "shop", "shop")

@@ -177,7 +177,7 @@ class Imports:
             raise InputError("There is no such list.", code="not_found")
         row = {"import": str(import_id), "list": "icbc/fraud", "state": "committed", "author": "key:x", "mode": "add"}
         row |= {"format": "csv", "began_at": NOW, "changed_at": NOW, "bytes": 1, "rows": 1, "good": 1, "bad": {}}
-        return ImportModel.model_validate(row | {"counts": None, "code": None, "message": ""})
+        return ImportModel.model_validate(row | {"counts": None, "saved_mapping": None, "code": None, "message": ""})
 
     async def errors(self, list_name: str, import_id: UUID, _after: int, _limit: int) -> RowErrorsResponse:
         await self.find(list_name, import_id)

@@ -29,6 +29,7 @@ from riskshare.membership.identifier import parse
 from riskshare.membership.record import Record, label, open_record, record_key
 from riskshare.sharing.build import stored_row
 from riskshare.sharing.builders import ProcessBuilders
+from riskshare.sharing.composing import Composer
 from riskshare.sharing.copies import Rules
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.grants import Grant
@@ -47,6 +48,8 @@ from riskshare.sharing.kept import (
 from riskshare.sharing.mirror import Mirror
 from riskshare.sharing.publish import Publisher, Terms
 from riskshare.sharing.published import Published
+from riskshare.sharing.rotate import Rotation
+from riskshare.sharing.rotating import Epochs
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.subscribe import Subscriber
 from riskshare.sharing.trusted import TrustedSnapshots
@@ -101,6 +104,9 @@ class MemoryStore:
 
     async def lists(self):
         return list(self.rows.values())
+
+    async def tell(self, list_id):
+        """Nobody listens here: a test publishes by itself."""
 
     async def newest(self):
         return list(self.all_grants.values())
@@ -274,6 +280,40 @@ class Desk:
             terms=Terms(**terms),
             now=self.clock,
             random=os.urandom,
+        )
+
+    def rotation(self, **terms):
+        """What `list rotate` runs beside the peer."""
+        terms, builders = Terms(**terms), ProcessBuilders(self.data_key, small=10**9)
+        epochs = Epochs(
+            member=self.name,
+            network=NETWORK,
+            identity=self.identity,
+            data_key=self.data_key,
+            shelf=self.store,
+            term=terms.epoch,
+            changeover=terms.changeover,
+            now=self.clock,
+            random=os.urandom,
+        )
+        composer = Composer(
+            entries=self.store,
+            files=self.files,
+            buildings=self.buildings,
+            builders=builders,
+            data_key=self.data_key,
+            filter_rate=terms.filter_rate,
+            now=self.clock,
+            random=os.urandom,
+        )
+        return Rotation(
+            member=self.name,
+            epochs=epochs,
+            composer=composer,
+            builders=builders,
+            lists=self.store,
+            shelf=self.store,
+            now=self.clock,
         )
 
     def new_published(self):

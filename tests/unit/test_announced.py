@@ -10,8 +10,9 @@ import pytest
 from riskshare.encoding import canonical_json, parse_canonical_json
 from riskshare.errors import SnapshotError
 from riskshare.sharing import announced
-from riskshare.sharing.announced import MOST_EPOCHS, MOST_LISTS
+from riskshare.sharing.announced import MOST_LISTS
 from riskshare.sharing.catalogue import CatalogueEntry
+from riskshare.sharing.chain import MOST_EPOCHS
 from riskshare.sharing.standing import Status
 from riskshare.sharing.trusted import TrustedSnapshots
 from tests.simulator.owner import Follower, Network, Owner

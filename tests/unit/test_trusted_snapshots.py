@@ -10,7 +10,7 @@ import pytest
 from riskshare import sodium
 from riskshare.encoding import canonical_json, cbor_decode, cbor_encode, parse_canonical_json
 from riskshare.errors import SnapshotError
-from riskshare.sharing.chain import RECENT_LINKS
+from riskshare.sharing.chain import MOST_EPOCHS, RECENT_LINKS
 from riskshare.sharing.fraud import FraudProof
 from riskshare.sharing.history import Accepted, Gap, Unchanged
 from riskshare.sharing.standing import Status
@@ -842,13 +842,30 @@ def test_a_keyset_moves_even_if_incomplete_when_the_old_epoch_is_over(network, o
 
 
 def test_chains_of_epochs_long_gone_are_dropped(network, owner, follower):
-    for _ in range(3):
-        network.wait(hours=1)
+    for _ in range(MOST_EPOCHS + 3):
+        network.wait(days=20)
         owner.open_epoch()
         owner.publish(NAME)
         follower.learn(owner)
         follower.poll(owner, NAME)
-    assert len(follower.trusted.chain_state(NAME)["chains"]) <= 3
+    assert len(follower.trusted.chain_state(NAME)["chains"]) == MOST_EPOCHS + 1
+
+
+def test_each_of_three_epochs_that_are_in_service_is_followed(network, owner, follower):
+    """A keyset that is rotated twice within one change-over."""
+    names = [owner.lists[NAME].epoch]
+    for _ in range(2):
+        network.wait(hours=1)
+        names.append(owner.open_epoch().digest)
+        owner.publish(NAME)
+        follower.learn(owner)
+        follower.poll(owner, NAME)
+    for version in (2, 3):
+        for name in names:
+            network.wait(minutes=1)
+            owner.publish(NAME, epoch=name)
+            follower.poll(owner, NAME, name)
+            assert version_served(follower, owner, name) >= version
 
 
 # -- what is kept ---------------------------------------------------------------------

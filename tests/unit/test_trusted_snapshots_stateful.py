@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from riskshare.encoding import canonical_json, parse_canonical_json
 from riskshare.errors import SnapshotError
-from riskshare.sharing.announced import MOST_EPOCHS
+from riskshare.sharing.chain import MOST_EPOCHS
 from riskshare.sharing.history import Gap
 from riskshare.sharing.standing import Status
 from riskshare.sharing.trusted import TrustedSnapshots

@@ -20,6 +20,30 @@ order by 1, 2
 -- name: size_before
 select coalesce(sum(added + relisted - withdrawn), 0)::bigint from list_changes where list_id = $1 and at < $2
 
+-- name: watched
+-- Of each list what stands on it, the newest snapshot of any epoch in service, since when changes wait for one, and how
+-- many of the members that have asked lately hold less than that snapshot shows.
+select l.id as list_id, l.name,
+       (select coalesce(sum(added + relisted - withdrawn), 0)::bigint from list_changes where list_id = l.id) as entries,
+       s.issued_at as published_at,
+       (select min(at) from list_changes c where c.list_id = l.id and c.number > coalesce(s.changed, 0)) as waiting_since,
+       (select count(*) from (
+            select from list_readers r join epochs e on e.digest = r.epoch
+            where r.list_id = l.id and r.at > $2 and e.ended_at is null and e.not_after > $1
+            group by r.reader having max(r.changed) < s.changed
+        ) as late) as behind
+from lists l
+left join lateral (
+    select max(n.issued_at) as issued_at, max(n.changed) as changed
+    from epochs e
+    cross join lateral (
+        select issued_at, changed from snapshots
+        where list_id = l.id and epoch = e.digest order by version desc limit 1
+    ) n
+    where e.keyset = l.keyset and e.ended_at is null and e.not_after > $1
+) s on true
+order by l.name
+
 -- name: keep_readers
 insert into list_readers (reader, list_id, epoch, version, changed, at)
 select n.reader, s.list_id, s.epoch, s.version, s.changed, n.at

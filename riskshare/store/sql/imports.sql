@@ -13,8 +13,8 @@ where list_id = $1 and fingerprint = $2 and never_upto = $3 and began_at > $4 an
 order by number desc limit 1
 
 -- name: begin
-insert into imports (id, list_id, fingerprint, format, author, mode, began_at, never_upto, size)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+insert into imports (id, list_id, fingerprint, format, author, mode, began_at, never_upto, size, saved_mapping)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 returning number
 
 -- name: make_rows
@@ -25,7 +25,7 @@ drop table if exists incoming
 
 -- name: take_up
 update imports set state = case when state = 'refused' then 'read' else state end, author = $2, mode = $3, code = null,
-                   changed_at = clock_timestamp()
+                   saved_mapping = $4, changed_at = clock_timestamp()
 where id = $1
 
 -- name: superseded

@@ -129,19 +129,6 @@ set sealed = n.sealed, record = n.record, state = $4, reason = $5, changed = $6
 from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as n (id, sealed, record)
 where e.id = n.id
 
--- name: begin_import
-create temporary table incoming (
-    line bigint generated always as identity,
-    id uuid not null,
-    handle bytea not null,
-    sealed bytea not null,
-    record bytea not null,
-    content bytea not null,
-    valid_from timestamptz not null,
-    valid_until timestamptz not null,
-    case_handle bytea
-) on commit drop
-
 -- name: settle_import
 -- The last row of an import that names a handle counts. What stands there decides what becomes of it.
 create temporary table settled on commit drop as

@@ -150,7 +150,9 @@ create table imports (
     bad jsonb not null default '{}',
     size bigint not null,
     counts jsonb,
-    code text
+    code text,
+    -- The list's saved mapping that it has read its columns by; null: it was told by itself how they are called.
+    saved_mapping jsonb
 );
 create index imports_by_list on imports (list_id, number);
 
