@@ -22,12 +22,13 @@ from riskshare.sharing.kept import Change, ImportCounts
 from riskshare.sharing.row_place import Place
 from riskshare.sharing.rows import BadRow
 from riskshare.sharing.staged import ImportRow, NewImport, Piece, SavedMapping
+from riskshare.store.applying import IMPORTS as SQL
+from riskshare.store.applying import STATEMENT_SECONDS, Applying
 from riskshare.store.connection import IMPORT_LOCKS, LIST_IMPORT_LOCKS, Target, affected
 from riskshare.store.copy_rows import COLUMNS, END, START
 from riskshare.store.entries import Reseal
 from riskshare.store.failures import guarded
-from riskshare.store.intake import IMPORTS as SQL
-from riskshare.store.intake import STATEMENT_SECONDS, Applying, patient
+from riskshare.store.intake import patient
 
 if TYPE_CHECKING:
     import asyncpg
@@ -39,6 +40,9 @@ RESUME: Final = timedelta(days=7)
 
 KEEP_FAULTS: Final = timedelta(days=30)
 """So long the bad rows of an import can be looked up."""
+
+FEW_ROWS: Final = 5_000
+"""An import of at most so many rows holds its list's lock from the beginning to the end: a fraction of a second."""
 
 PAGE: Final = 1000
 FORGET_ROWS: Final = 10_000
@@ -56,8 +60,9 @@ class Staging:
     somebody has cancelled the import.
     """
 
-    def __init__(self, connection: Connection, row: ImportRow, *, resumed: bool) -> None:
+    def __init__(self, connection: Connection, pool: Pool, row: ImportRow, *, resumed: bool) -> None:
         self._connection = connection
+        self._pool = pool
         self._table = _table(row.number)
         self._applying = Applying(connection, row.list_id, self._table)
         self._bad: dict[str, int] = dict(row.bad)
@@ -125,7 +130,9 @@ class Staging:
         with guarded():
             async with self._connection.transaction():
                 await self._connection.execute("set local synchronous_commit = on")
-                counts = await self._applying.write(change, self.row.never_upto, replace, most_withdrawn)
+                short = await self._connection.fetchval(self._applying.sql("is_short"), FEW_ROWS)
+                ahead = None if short else self._pool
+                counts = await self._applying.write(change, self.row.never_upto, replace, most_withdrawn, ahead=ahead)
                 await self._end("committed", counts, None)
                 await self._connection.execute(self._applying.sql("drop_rows"))
                 if mapping is not None:
@@ -211,7 +218,7 @@ class Imports:
                 row = await _row(connection, found or wanted.id)
                 assert row is not None
                 await _lock(connection, IMPORT_LOCKS, row.number)
-            yield Staging(connection, row, resumed=found is not None)
+            yield Staging(connection, self._pool, row, resumed=found is not None)
             with guarded():
                 await connection.execute(SQL["unlock"], timeout=CLOSE_SECONDS)
         finally:

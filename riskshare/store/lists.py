@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,6 +17,7 @@ from riskshare.store.entries import (
     SQL,
     STREAM_ROWS,
     Reseal,
+    adding,
     change_states,
     conclude,
     entry,
@@ -262,6 +263,7 @@ class Lists:
 
         """
         async with self._writing() as connection:
+            await adding(connection, list_id)
             of = await locked(connection, list_id)
             await refuse_newer_rules(connection, never_upto)
             effects = await effects_of(connection, of, rows)
@@ -350,6 +352,10 @@ class Lists:
 
         """
         return self._seen(Changes, list_id, "changes", list_id, after)
+
+    def withdrawals(self, list_id: int, after: int, reasons: Collection[str]) -> AbstractAsyncContextManager[Changes]:
+        """As `changes`, of those that are withdrawn for one of these reasons."""
+        return self._seen(Changes, list_id, "withdrawals", list_id, after, list(reasons))
 
     def listed(self, list_id: int, after: bytes) -> AbstractAsyncContextManager[Changes]:
         """Entries that are not withdrawn and have a handle above `after`, in the order of their handles.
