@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -77,6 +77,12 @@ class Stored:
         """All of them."""
         del list_id, after
         yield self
+
+    @asynccontextmanager
+    async def withdrawals(self, list_id: int, after: int, reasons: Collection[str]) -> AsyncIterator[Stored]:
+        """None of them."""
+        del list_id, after, reasons
+        yield Stored([], self.upto)
 
     async def batches(self) -> AsyncIterator[tuple[bytes, list[StoredRow]]]:
         """What workers need of them."""
