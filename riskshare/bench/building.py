@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -79,9 +79,9 @@ class Stored:
         yield self
 
     @asynccontextmanager
-    async def withdrawals(self, list_id: int, after: int, reasons: Collection[str]) -> AsyncIterator[Stored]:
+    async def withdrawals(self, list_id: int, after: int) -> AsyncIterator[Stored]:
         """None of them."""
-        del list_id, after, reasons
+        del list_id, after
         yield Stored([], self.upto)
 
     async def batches(self) -> AsyncIterator[tuple[bytes, list[StoredRow]]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -26,7 +26,6 @@ from riskshare.sharing.entry import DataKey
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, SnapshotRow, StoredEntry
 from riskshare.sharing.marks import Marks, Run
 from riskshare.sharing.runs import GONE, RUN_ROWS, Rows, write_run
-from riskshare.sharing.segment import REASONS
 from riskshare.sharing.segment_build import write_delta
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.view import ListView
@@ -39,10 +38,6 @@ MOST_CHANGES: Final = 2**19
 
 FEW_CHANGES: Final = 2**12
 """Most entries that a reader's next snapshot waits for: some tenths of a second. More are computed beside."""
-
-URGENT: Final = frozenset(REASONS) - {"replaced", "expired"}
-"""Reasons of withdrawals that go out before a larger change that is still being computed. Not what an import does: no
-reader sees a part of it; and not the end of a term, which readers heed by themselves."""
 
 FEW_ROWS: Final = 2**18
 """So many rows are written here, in a thread, without a run: a process would take longer to start and to read them."""
@@ -75,8 +70,8 @@ class Entries(Protocol):
     def changes(self, list_id: int, after: int) -> AbstractAsyncContextManager[Changes]:
         """Entries changed after that number, withdrawn ones too, in the order of change."""
 
-    def withdrawals(self, list_id: int, after: int, reasons: Collection[str]) -> AbstractAsyncContextManager[Changes]:
-        """Entries withdrawn after that number for one of these reasons, in the order of change."""
+    def withdrawals(self, list_id: int, after: int) -> AbstractAsyncContextManager[Changes]:
+        """Entries withdrawn after that number, but not as `replaced` or `expired`, in the order of change."""
 
     def sealed(self, list_id: int, after: bytes) -> AbstractAsyncContextManager[SealedEntries]:
         """Entries that are not withdrawn and have a handle above `after`, in the order of their handles."""
@@ -339,10 +334,12 @@ class Composer:
     async def urgent(self, job: Job, view: ListView, after: int) -> tuple[SegmentRow | None, int]:
         """A delta of withdrawals after a number that cannot wait, a few at a time; and up to which number that is.
 
-        What else changed is not in it, so `job.upto` stays: a later delta tells all of it, these withdrawals too.
+        Not of what a file withdraws that is the whole list: nobody is shown a part of that; nor of what has expired,
+        which readers heed by themselves. What else changed is not in it either, so `job.upto` stays: a later delta
+        tells all of it, these withdrawals too.
         """
         chosen: list[StoredEntry] = []
-        async with self._entries.withdrawals(job.row.id, after, URGENT) as changes:
+        async with self._entries.withdrawals(job.row.id, after) as changes:
             upto = changes.upto
             async for batch in changes:
                 chosen += batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -353,9 +353,9 @@ class Lists:
         """
         return self._seen(Changes, list_id, "changes", list_id, after)
 
-    def withdrawals(self, list_id: int, after: int, reasons: Collection[str]) -> AbstractAsyncContextManager[Changes]:
-        """As `changes`, of those that are withdrawn for one of these reasons."""
-        return self._seen(Changes, list_id, "withdrawals", list_id, after, list(reasons))
+    def withdrawals(self, list_id: int, after: int) -> AbstractAsyncContextManager[Changes]:
+        """As `changes`, of those that are withdrawn, but not as `replaced` or `expired`."""
+        return self._seen(Changes, list_id, "withdrawals", list_id, after)
 
     def listed(self, list_id: int, after: bytes) -> AbstractAsyncContextManager[Changes]:
         """Entries that are not withdrawn and have a handle above `after`, in the order of their handles.

@@ -34,7 +34,7 @@ from riskshare.errors import PeerDown, PeerRefused, RiskshareError, SegmentError
 from riskshare.membership import oprf
 from riskshare.membership.identifier import parse
 from riskshare.membership.record import Record, label, open_record, record_key
-from riskshare.sharing import beside, composing, publish
+from riskshare.sharing import beside, publish
 from riskshare.sharing.copies import Rules
 from riskshare.sharing.ending import end_epoch
 from riskshare.sharing.segment_read import NeedBucket
@@ -192,7 +192,7 @@ class ListMachine(RuleBasedStateMachine):
         """Whether somebody withdrew it; the end of a term is heeded by readers."""
         handle = self.desk.data_key.handle(parse(identifier).oprf_input, self.name)
         entry = self.desk.store.entries[self.of.id].get(handle)
-        return entry is not None and entry.state == "withdrawn" and entry.reason in composing.URGENT
+        return entry is not None and entry.reason not in (None, "expired")
 
     def listed(self):
         """What is to be listed now, and nothing whose term is over."""

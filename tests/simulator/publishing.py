@@ -110,8 +110,9 @@ class MemoryStore:
         yield self._view(list_id, self._changed_after(list_id, after))
 
     @asynccontextmanager
-    async def withdrawals(self, list_id, after, reasons):
-        yield self._view(list_id, [one for one in self._changed_after(list_id, after) if one.reason in reasons])
+    async def withdrawals(self, list_id, after):
+        changed = self._changed_after(list_id, after)
+        yield self._view(list_id, [one for one in changed if one.reason not in (None, "replaced", "expired")])
 
     def _changed_after(self, list_id, after):
         chosen = [entry for entry in self.entries[list_id].values() if entry.changed > after]

@@ -75,8 +75,9 @@ where list_id = $1 and changed > $2
 order by changed
 
 -- name: withdrawals
+-- There is an index of just these.
 select * from entries
-where list_id = $1 and changed > $2 and state = 'withdrawn' and reason = any($3::text[])
+where list_id = $1 and changed > $2 and state = 'withdrawn' and reason <> 'replaced' and reason <> 'expired'
 order by changed
 
 -- name: listed
