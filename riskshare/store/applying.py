@@ -96,7 +96,8 @@ class Applying:
             assert row is not None
             return ImportCounts(row[1], 0, 0, 0, 0, 0, repeated=row[0] - row[1])
         await self._settle(replace=replace)
-        return await self._counts()
+        rows = await self._connection.fetchval(self.sql("count_rows"), timeout=STATEMENT_SECONDS)
+        return await self._counts(rows)
 
     async def _settle(self, *, replace: bool) -> None:
         await self._connection.execute("drop table if exists settled")
@@ -104,10 +105,11 @@ class Applying:
         await self._execute("settle_import", self._list_id, BARRED)
         if replace:
             await self._execute("settle_missing", self._list_id)
+        await self._execute("index_settled")
         await self._connection.execute("analyze settled", timeout=STATEMENT_SECONDS)
 
-    async def _counts(self) -> ImportCounts:
-        row = await self._connection.fetchrow(self.sql("count_import"), timeout=STATEMENT_SECONDS)
+    async def _counts(self, rows: int) -> ImportCounts:
+        row = await self._connection.fetchrow(SQL["count_import"], rows, timeout=STATEMENT_SECONDS)
         assert row is not None
         return ImportCounts(**row)
 
@@ -148,7 +150,8 @@ class Applying:
         if of.changed >= number:
             raise StoreError("This list is changed too often for an import just now: try it later.", code="list_busy")
         if of.changed > seen.changed:  # not in a list without entries: there was nothing to change
-            counts = await self._write_late(seen, of, number, replace, most_withdrawn)
+            counts = await self._write_late(seen, of, number, replace, counts.rows)
+            _check_share(counts, most_withdrawn)
         if counts.changes:
             await conclude(self._connection, of, change, _done(counts), number)
         return counts
@@ -170,15 +173,16 @@ class Applying:
         await self._write_standing(seen, number, replace, late=False)
 
     async def _write_late(
-        self, seen: ListRow, of: ListRow, number: int, replace: tuple[str, Reseal] | None, most_withdrawn: int
+        self, seen: ListRow, of: ListRow, number: int, replace: tuple[str, Reseal] | None, rows: int
     ) -> ImportCounts:
-        """Write over the entries that others have changed between `seen` and `of`. The list is locked."""
-        await self._execute("settle_again", of.id, seen.changed, of.changed, BARRED, replace is not None)
-        counts = await self._counts()
-        _check_share(counts, most_withdrawn)
-        await self._execute("forget_former", of.id, number)
-        await self._keep_former(of, number, late=True)
-        await self._write_standing(of, number, replace, late=True)
+        """Write over the entries that others have changed between `seen` and `of`; count anew. The list is locked."""
+        late = await self._execute("settle_again", of.id, seen.changed, of.changed, BARRED, replace is not None)
+        counts = await self._counts(rows)
+        if late:
+            await self._execute("forget_former", of.id, number)
+        if await self._connection.fetchval(SQL["late_to_write"], timeout=STATEMENT_SECONDS):
+            await self._keep_former(of, number, late=True)
+            await self._write_standing(of, number, replace, late=True)
         return counts
 
     async def _write_standing(

@@ -198,14 +198,21 @@ from changed c
 left join former f on f.handle = c.handle
 where f.line is not null or ($5 and c.state <> 'withdrawn')
 
+-- name: index_settled
+create index on settled (handle)
+
+-- name: late_to_write
+select exists (select from settled where late and effect in ('missing', 'replaced', 'relisted'))
+
 -- name: count_import
+-- Of so many rows.
 select count(*) filter (where effect = 'new') as new,
        count(*) filter (where effect = 'replaced') as replaced,
        count(*) filter (where effect = 'relisted') as relisted,
        count(*) filter (where effect = 'same') as same,
        count(*) filter (where effect = 'disputed') as disputed,
        count(*) filter (where effect = 'barred') as barred,
-       (select count(*) from incoming) - count(line) as repeated,
+       $1 - count(line) as repeated,
        count(*) filter (where effect = 'missing') as withdrawn
 from settled
 
