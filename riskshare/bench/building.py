@@ -78,6 +78,12 @@ class Stored:
         del list_id, after
         yield self
 
+    @asynccontextmanager
+    async def withdrawals(self, list_id: int, after: int) -> AsyncIterator[Stored]:
+        """None of them."""
+        del list_id, after
+        yield Stored([], self.upto)
+
     async def batches(self) -> AsyncIterator[tuple[bytes, list[StoredRow]]]:
         """What workers need of them."""
         async for batch in self:

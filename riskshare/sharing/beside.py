@@ -42,6 +42,10 @@ class Beside:
         """Whether anything is under way."""
         return bool(self._tasks)
 
+    def __contains__(self, place: object) -> bool:
+        """Whether a work is under way at a place."""
+        return place in self._tasks
+
     def stir(self) -> None:
         """End a wait: something has changed."""
         self._stir.set()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -35,6 +35,9 @@ CANARY_TERM: Final = timedelta(days=3650)
 
 MOST_CHANGES: Final = 2**19
 """Most entries that a delta is made of, all in memory; a larger change is a new base."""
+
+FEW_CHANGES: Final = 2**12
+"""Most entries that a reader's next snapshot waits for: some tenths of a second. More are computed beside."""
 
 FEW_ROWS: Final = 2**18
 """So many rows are written here, in a thread, without a run: a process would take longer to start and to read them."""
@@ -65,7 +68,10 @@ class Entries(Protocol):
     """The store of entries."""
 
     def changes(self, list_id: int, after: int) -> AbstractAsyncContextManager[Changes]:
-        """Entries changed after that number, withdrawn ones too."""
+        """Entries changed after that number, withdrawn ones too, in the order of change."""
+
+    def withdrawals(self, list_id: int, after: int) -> AbstractAsyncContextManager[Changes]:
+        """Entries withdrawn after that number, but not as `replaced` or `expired`, in the order of change."""
 
     def sealed(self, list_id: int, after: bytes) -> AbstractAsyncContextManager[SealedEntries]:
         """Entries that are not withdrawn and have a handle above `after`, in the order of their handles."""
@@ -162,6 +168,7 @@ class Composer:
         now: Callable[[], datetime],
         random: Callable[[int], bytes],
         watch: Watch | None = None,
+        few_changes: int = FEW_CHANGES,
         most_changes: int = MOST_CHANGES,
         run_rows: int = RUN_ROWS,
     ) -> None:
@@ -174,6 +181,7 @@ class Composer:
         self._now = now
         self._random = random
         self._watch = watch
+        self._few_changes = few_changes
         self._most_changes = most_changes
         self._run_rows = run_rows
 
@@ -299,6 +307,18 @@ class Composer:
 
     # -- deltas ----------------------------------------------------------------------
 
+    async def few(self, job: Job, view: ListView) -> SegmentRow | None:
+        """As `delta`, of a change that is computed at once. Raises TooManyChanges: it is larger."""
+        async with self._entries.changes(job.row.id, job.upto) as changes:
+            batches: list[Sequence[StoredEntry]] = []
+            async for batch in changes:
+                batches.append(batch)
+                if sum(map(len, batches)) > self._few_changes:
+                    raise TooManyChanges
+        delta = await self._delta_of(job, view, _again(batches))
+        job.upto = changes.upto
+        return delta
+
     async def delta(self, job: Job, view: ListView) -> SegmentRow | None:
         """A delta of what changed after `job.upto`; None if it changes nothing for a reader. Sets `job.upto`.
 
@@ -306,12 +326,37 @@ class Composer:
             TooManyChanges: for one delta.
 
         """
+        async with self._entries.changes(job.row.id, job.upto) as changes:
+            delta = await self._delta_of(job, view, changes)
+        job.upto = changes.upto
+        return delta
+
+    async def urgent(self, job: Job, view: ListView, after: int) -> tuple[SegmentRow | None, int]:
+        """A delta of withdrawals after a number that cannot wait, a few at a time; and up to which number that is.
+
+        Not of what a file withdraws that is the whole list: nobody is shown a part of that; nor of what has expired,
+        which readers heed by themselves. What else changed is not in it either, so `job.upto` stays: a later delta
+        tells all of it, these withdrawals too.
+        """
+        chosen: list[StoredEntry] = []
+        async with self._entries.withdrawals(job.row.id, after) as changes:
+            upto = changes.upto
+            async for batch in changes:
+                chosen += batch
+                if len(chosen) > self._few_changes and chosen[0].changed < chosen[-1].changed:
+                    upto = chosen[-1].changed - 1  # of the last number there may be more
+                    chosen = [one for one in chosen if one.changed <= upto]
+                    break
+        return await self._delta_of(job, view, _again([chosen])), upto
+
+    async def _delta_of(
+        self, job: Job, view: ListView, entries: AsyncIterable[Sequence[StoredEntry]]
+    ) -> SegmentRow | None:
         added: dict[bytes, bytes] = {}
         withdrawn: dict[bytes, str] = {}
         reasons: deque[str | None] = deque()
         async with (
-            self._entries.changes(job.row.id, job.upto) as changes,
-            aclosing(_changed(changes, reasons)) as chunks,
+            aclosing(_changed(entries, reasons)) as chunks,
             self._builders(job.key) as build,
             aclosing(build(job.name, chunks)) as built,
         ):
@@ -323,7 +368,6 @@ class Composer:
                     withdrawn.update((label, reason) for label, _ in rows if view.find(label) is not None)
                 if len(added) + len(withdrawn) > self._most_changes:
                     raise TooManyChanges
-            job.upto = changes.upto
         if not added and not withdrawn:
             return None
         return await asyncio.to_thread(self._write_delta, job, added, withdrawn)
@@ -345,7 +389,14 @@ async def _listed(entries: SealedEntries, ends: deque[bytes]) -> AsyncGenerator[
         yield batch
 
 
-async def _changed(changes: Changes, reasons: deque[str | None]) -> AsyncGenerator[Sequence[StoredRow], None]:
+async def _again(batches: Sequence[Sequence[StoredEntry]]) -> AsyncIterator[Sequence[StoredEntry]]:
+    for batch in batches:
+        yield batch
+
+
+async def _changed(
+    changes: AsyncIterable[Sequence[StoredEntry]], reasons: deque[str | None]
+) -> AsyncGenerator[Sequence[StoredRow], None]:
     """Chunks of one kind each; `reasons` gets the reason of the withdrawn ones, None for the others."""
     async for batch in changes:
         kinds: dict[str | None, list[StoredRow]] = {}

@@ -222,6 +222,11 @@ class ImportCounts:
         """Entries that the next snapshot shows otherwise."""
         return self.new + self.replaced + self.relisted + self.withdrawn
 
+    @property
+    def rows(self) -> int:
+        """Rows of the import."""
+        return self.new + self.replaced + self.relisted + self.same + self.disputed + self.barred + self.repeated
+
 
 @dataclass(frozen=True, slots=True)
 class ListCounts:

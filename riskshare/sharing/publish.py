@@ -10,7 +10,9 @@ One pass (`Publisher.refresh`) brings every list to date under every epoch in se
 
 What takes long goes on beside the passes (`beside`): while a base is merged, further deltas are published behind the
 old segments, and stand behind the new base when it comes; while one is computed, which may take hours, all else goes
-on.
+on. So does a change of many entries: while its delta, or a new base, is computed, withdrawals go out behind the old
+segments, ahead of their turn; nothing else does, so that nobody sees a part of that change. When it is ready, it goes
+out together with all that changed meanwhile.
 
 Segments that were lost from the disk, or are damaged, are replaced by a new base: each pass looks whether the files
 of every newest snapshot are there. (A file whose bytes have changed is removed by `published`, which reads them all.)
@@ -156,6 +158,7 @@ class Publisher:
         self._now = now
         self._random = random
         self._beside = Beside(now)
+        self._ahead: dict[tuple[int, bytes], int] = {}
         self._one_at_a_time: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._merging = asyncio.Semaphore(1)
         self._building = asyncio.Semaphore(BASES)
@@ -248,29 +251,51 @@ class Publisher:
         return Job(row, f"{self._member}/{row.name}", epoch, self._epochs.key(epoch), last, canaries, upto)
 
     async def _bring_to_date(self, row: ListRow, epoch: EpochRow) -> int:
-        """Publish what changed in a list since its last snapshot; or a base, if there is none that serves."""
+        """Publish what changed in a list since its last snapshot, or begin to compute it; or a first base."""
+        large = (row.id, epoch.digest, "large")
         async with self._one_at_a_time[row.id]:
             last = await self._last(row, epoch)
             if last is not None:
-                kept = list(await self._shelf.segments(last.segments))
+                kept = await self._shelf.segments(last.segments)
                 young = self._now() - last.issued_at < self._terms.reissue
                 if row.changed <= last.changed and young and all(self._files.has(segment.ref) for segment in kept):
                     return 0
+                job = await self._job(row, epoch, last)
                 with suppress(SegmentError, TooManyChanges):
-                    return await self._go_on(await self._job(row, epoch, last), kept)
-        return await self._begin(row, epoch)
+                    if large not in self._beside:
+                        return await self._go_on(job, kept)
+                published = await self._go_ahead(job, kept, young=young)
+        if last is None:
+            return await self._begin(row, epoch)
+        await self._beside.begin(large, partial(self._catch_up, row, epoch))
+        return published
 
     async def _go_on(self, job: Job, kept: Sequence[SegmentRow]) -> int:
         """Publish what changed, upon the segments that there are. Raises SegmentError, TooManyChanges."""
         view = await self._composer.view(job, kept)
-        delta = await self._composer.delta(job, view) if job.row.changed > job.upto else None
-        if delta is None:
-            return await self._sign_and_store(job, kept, [])
+        delta = await self._composer.few(job, view) if job.row.changed > job.upto else None
+        return await self._append(job, kept, [delta] if delta else [])
+
+    async def _go_ahead(self, job: Job, kept: Sequence[SegmentRow], *, young: bool) -> int:
+        """Publish the withdrawals that do not wait for a larger change, which is being computed."""
+        place = (job.row.id, job.epoch.digest)
+        try:
+            view = await self._composer.view(job, kept)
+            delta, upto = await self._composer.urgent(job, view, max(job.upto, self._ahead.get(place, 0)))
+        except SegmentError:
+            return 0  # a base is being computed: there is nothing to go upon
+        published = 0 if delta is None and young else await self._append(job, kept, [delta] if delta else [])
+        if published or delta is None:
+            self._ahead[place] = upto
+        return published
+
+    async def _append(self, job: Job, kept: Sequence[SegmentRow], fresh: Sequence[SegmentRow]) -> int:
+        """Publish new segments behind those that are kept, and begin to merge them if they have piled up."""
         # Of two that are equal to the byte the last decides alone; a snapshot names each file once.
-        kept = [segment for segment in kept if segment.ref != delta.ref]
-        published = await self._sign_and_store(job, [*kept, delta], [delta])
-        if published and self._piled_up([*kept, delta]):
-            work = partial(self._merge, job.row, job.epoch, [*kept, delta])
+        segments = [*{segment.ref: segment for segment in reversed([*kept, *fresh])}.values()][::-1]
+        published = await self._sign_and_store(job, segments, fresh)
+        if published and fresh and self._piled_up(segments):
+            work = partial(self._merge, job.row, job.epoch, segments)
             await self._beside.begin((job.row.id, job.epoch.digest, "merge"), work, patience=0)
         return published
 
@@ -296,6 +321,17 @@ class Publisher:
             later = await self._shelf.segments(last.segments[len(names) :])
             return await self._sign_and_store(await self._job(row, epoch, last), [base, *later], [base])
 
+    async def _catch_up(self, row: ListRow, epoch: EpochRow) -> int:
+        """Publish a change that is too large for others to wait for it; as a base, if it is too large for a delta."""
+        last = await self._last(row, epoch)
+        job = await self._job(row, epoch, last)
+        try:
+            kept = await self._shelf.segments(last.segments) if last is not None else []
+            delta = await self._composer.delta(job, await self._composer.view(job, kept))
+            return await self._bring_in(job, [delta] if delta else [])
+        except (SegmentError, TooManyChanges):
+            return await self._begin(row, epoch)
+
     async def _begin(self, row: ListRow, epoch: EpochRow) -> int:
         """Publish a base of all entries, with a delta of what changed while it was computed.
 
@@ -307,28 +343,40 @@ class Publisher:
             return 0  # another process computes it, and tells when it is done
         try:
             async with self._building:
-                published = await self._build(job, held)
+                return await self._build(job, held)
         finally:
             held.close()
-        return published
 
     async def _build(self, job: Job, held: Held) -> int:
         while True:
             async with self._engine(job.key) as build:
                 base = await self._composer.base(job, build, held)
-            # From here on no other snapshot of the list goes out: what it shows as gone must not come back with this.
-            async with self._one_at_a_time[job.row.id]:
+            try:
+                published = await self._bring_in(job, [base])
+            except TooManyChanges:
+                await self._composer.catch_up(job, held)
+            else:
+                await asyncio.to_thread(held.drop)
+                return published
+
+    async def _bring_in(self, job: Job, fresh: list[SegmentRow]) -> int:
+        """Publish segments that were computed beside, and with them all that changed after `job.upto`.
+
+        A base takes the place of all others. What snapshots have shown meanwhile as gone does not come back: it is
+        among those changes. Raises SegmentError, TooManyChanges.
+        """
+        while True:
+            async with self._one_at_a_time[job.row.id]:  # no other snapshot of the list goes out
                 job.last = await self._last(job.row, job.epoch)
-                try:
-                    delta = await self._composer.delta(job, await self._composer.view(job, [base]))
-                except TooManyChanges:
-                    delta = None
-                else:
-                    segments = [base, delta] if delta else [base]
-                    published = await self._sign_and_store(job, segments, segments)
-                    await asyncio.to_thread(held.drop)
-                    return published
-            await self._composer.catch_up(job, held)
+                kept = await self._shelf.segments(job.last.segments) if job.last else []
+                kept = [] if fresh and fresh[0].kind == "base" else kept
+                view = await self._composer.view(job, [*kept, *fresh])
+                with suppress(TooManyChanges):
+                    delta = await self._composer.few(job, view)
+                    return await self._append(job, kept, [*fresh, delta] if delta else fresh)
+            # Meanwhile too much has changed again for others to wait for it.
+            delta = await self._composer.delta(job, view)
+            fresh += [delta] if delta else []
 
     async def _canaries(self, row: ListRow) -> Sequence[str]:
         found = await self._shelf.canaries(row.id)

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from typing import BinaryIO, Final, final
 
-import numpy as np
-
 from riskshare.errors import SegmentError
 from riskshare.membership.bloom import LABEL_BYTES
 from riskshare.sharing.build import SealedRow
@@ -48,6 +46,8 @@ class Rows:
 
         Their order is found by numpy, which takes a tenth of the time and lets the interpreter go on meanwhile.
         """
+        import numpy as np  # noqa: PLC0415 - for those alone who write a base
+
         labels = np.frombuffer(b"".join([label for label, _ in self._rows]), dtype=">u8").astype(np.uint64)
         high, low = labels.reshape(-1, 2).T
         return map(self._rows.__getitem__, np.lexsort((low, high)).tolist())

@@ -40,6 +40,9 @@ LIST_IMPORT_LOCKS: Final = LOCK_CLASS + 1
 IMPORT_LOCKS: Final = LOCK_CLASS + 2
 """First key of the locks of imports that a process works on, beside the import's number."""
 
+LIST_ADDING_LOCKS: Final = LOCK_CLASS + 3
+"""First key of the locks of lists that somebody brings new entries into, beside the list's id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

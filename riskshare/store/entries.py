@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from riskshare.errors import InputError
+import asyncpg
+
+from riskshare.errors import InputError, StoreError
 from riskshare.sharing.kept import Change, ChangeCounts, ListRow, Resealed, State, StoredEntry
+from riskshare.store.connection import LIST_ADDING_LOCKS
 from riskshare.store.queries import load
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from riskshare.store.connection import Connection
 
 SQL: Final = load("lists.sql")
@@ -44,12 +46,42 @@ async def locked(connection: Connection, list_id: int) -> ListRow:
 
     Raises:
         InputError: `unknown_list`.
+        StoreError: `list_busy`, another change of it took too long.
 
     """
-    row = await connection.fetchrow(SQL["lock_list"], list_id)
+    with _waiting():
+        return await read_list(connection, list_id, "lock_list")
+
+
+async def read_list(connection: Connection, list_id: int, query: str = "list_with_id") -> ListRow:
+    """A list as it is now. Raises InputError `unknown_list`."""
+    row = await connection.fetchrow(SQL[query], list_id)
     if row is None:
         raise InputError("There is no such list any more.", code="unknown_list")
     return ListRow(**row)
+
+
+async def adding(connection: Connection, list_id: int) -> None:
+    """Wait until nobody else brings new entries into a list, and be the one who does, until the transaction ends.
+
+    To be called before `locked`. Who changes entries that there are does not need it.
+
+    Raises:
+        StoreError: `list_busy`, a large import was not written in the time that there is for a statement.
+
+    """
+    with _waiting():
+        await connection.execute(SQL["lock_adding"], LIST_ADDING_LOCKS, list_id)
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.QueryCanceledError:
+        raise StoreError(
+            "A large import is being committed into this list: do this again in a few seconds.", code="list_busy"
+        ) from None
 
 
 async def refuse_newer_rules(connection: Connection, never_upto: int) -> None:
@@ -81,12 +113,14 @@ async def change_states(
     state: State,
     reason: str | None,
     reseal: Reseal,
+    number: int | None = None,
 ) -> int:
-    """Give entries a new state under the number `of.changed + 1`; give how many. What they were is kept.
+    """Give entries a new state under a number, or `of.changed + 1`; give how many. What they were is kept.
 
-    The list is locked; the number is raised, and listeners are told, by the caller.
+    The list, or else the entries, are locked; the number is raised, and listeners are told, by the caller.
     """
     done = 0
+    number = number or of.changed + 1
     async for batch in entries:
         resealed = [reseal(of, one, state) for one in batch]
         await connection.execute(
@@ -96,14 +130,16 @@ async def change_states(
             [new.record for new in resealed],
             state,
             reason,
-            of.changed + 1,
+            number,
         )
         done += len(batch)
     return done
 
 
-async def conclude(connection: Connection, of: ListRow, change: Change, counts: ChangeCounts) -> None:
-    """Raise the locked list's number, note who did what and why, and tell the listeners, at the commit."""
+async def conclude(
+    connection: Connection, of: ListRow, change: Change, counts: ChangeCounts, number: int | None = None
+) -> None:
+    """Raise the locked list's number, to the next or a given one; note who did what and why; tell the listeners."""
     numbers = (
         counts.added,
         counts.replaced,
@@ -112,7 +148,7 @@ async def conclude(connection: Connection, of: ListRow, change: Change, counts: 
         counts.disputed,
         counts.restored,
     )
-    number = await connection.fetchval(
-        SQL["conclude"], of.id, change.author, change.action, change.reason, change.import_id, *numbers
-    )
-    assert number == of.changed + 1, "a list is locked while it is changed"
+    number = number or of.changed + 1
+    arguments = (of.id, of.changed, number, change.author, change.action, change.reason, change.import_id)
+    noted = await connection.fetchval(SQL["conclude"], *arguments, *numbers)
+    assert noted == number, "a list is locked while it is changed"

@@ -11,7 +11,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, final
@@ -22,12 +22,12 @@ from riskshare.sharing.kept import Change, ImportCounts
 from riskshare.sharing.row_place import Place
 from riskshare.sharing.rows import BadRow
 from riskshare.sharing.staged import ImportRow, NewImport, Piece, SavedMapping
+from riskshare.store.applying import IMPORTS as SQL
+from riskshare.store.applying import STATEMENT_SECONDS, Applying
 from riskshare.store.connection import IMPORT_LOCKS, LIST_IMPORT_LOCKS, Target, affected
 from riskshare.store.copy_rows import COLUMNS, END, START
 from riskshare.store.entries import Reseal
 from riskshare.store.failures import guarded
-from riskshare.store.intake import IMPORTS as SQL
-from riskshare.store.intake import STATEMENT_SECONDS, Applying, patient
 
 if TYPE_CHECKING:
     import asyncpg
@@ -39,6 +39,12 @@ RESUME: Final = timedelta(days=7)
 
 KEEP_FAULTS: Final = timedelta(days=30)
 """So long the bad rows of an import can be looked up."""
+
+FEW_ROWS: Final = 5_000
+"""An import of at most so many rows holds its list's lock from the beginning to the end: a fraction of a second."""
+
+IDLE_SECONDS: Final = 600
+"""An importer that is silent this long in its transaction is cut off, so that no lock outlives it."""
 
 PAGE: Final = 1000
 FORGET_ROWS: Final = 10_000
@@ -56,8 +62,9 @@ class Staging:
     somebody has cancelled the import.
     """
 
-    def __init__(self, connection: Connection, row: ImportRow, *, resumed: bool) -> None:
+    def __init__(self, connection: Connection, pool: Pool, row: ImportRow, *, resumed: bool) -> None:
         self._connection = connection
+        self._pool = pool
         self._table = _table(row.number)
         self._applying = Applying(connection, row.list_id, self._table)
         self._bad: dict[str, int] = dict(row.bad)
@@ -125,7 +132,9 @@ class Staging:
         with guarded():
             async with self._connection.transaction():
                 await self._connection.execute("set local synchronous_commit = on")
-                counts = await self._applying.write(change, self.row.never_upto, replace, most_withdrawn)
+                short = await self._connection.fetchval(self._applying.sql("is_short"), FEW_ROWS)
+                ahead = None if short else self._pool
+                counts = await self._applying.write(change, self.row.never_upto, replace, most_withdrawn, ahead=ahead)
                 await self._end("committed", counts, None)
                 await self._connection.execute(self._applying.sql("drop_rows"))
                 if mapping is not None:
@@ -189,7 +198,7 @@ class Imports:
             InputError: `import_running`: another import works on this list.
 
         """
-        connection = await patient(self._target)
+        connection = await _patient(self._target)
         try:
             with guarded():
                 await _lock(connection, LIST_IMPORT_LOCKS, wanted.list_id)
@@ -212,7 +221,7 @@ class Imports:
                 row = await _row(connection, found or wanted.id)
                 assert row is not None
                 await _lock(connection, IMPORT_LOCKS, row.number)
-            yield Staging(connection, row, resumed=found is not None)
+            yield Staging(connection, self._pool, row, resumed=found is not None)
             with suppress(StoreError), guarded():  # what is committed stays so, and the locks end with the connection
                 await connection.execute(SQL["unlock"], timeout=CLOSE_SECONDS)
         finally:
@@ -263,6 +272,14 @@ class Imports:
             return None
         fields = tuple(json.loads(row["fields"]).items())
         return SavedMapping(row["type"], row["column_name"], row["region"], fields, row["author"], row["saved_at"])
+
+
+async def _patient(target: Target) -> Connection:
+    """A connection of its own, whose statements may all be long: those of a commit too. Raises StoreError."""
+    long = replace(target, statement_seconds=STATEMENT_SECONDS)
+    with guarded():
+        async with asyncio.timeout(target.client_timeout):
+            return await long.connect(idle_in_transaction_session_timeout=str(IDLE_SECONDS * 1000))
 
 
 def _table(number: int) -> str:

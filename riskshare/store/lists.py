@@ -17,6 +17,7 @@ from riskshare.store.entries import (
     SQL,
     STREAM_ROWS,
     Reseal,
+    adding,
     change_states,
     conclude,
     entry,
@@ -257,6 +258,7 @@ class Lists:
 
         """
         async with self._writing() as connection:
+            await adding(connection, list_id)
             of = await locked(connection, list_id)
             await refuse_newer_rules(connection, never_upto)
             effects = await effects_of(connection, of, rows)
@@ -345,6 +347,10 @@ class Lists:
 
         """
         return self._seen(Changes, list_id, "changes", list_id, after)
+
+    def withdrawals(self, list_id: int, after: int) -> AbstractAsyncContextManager[Changes]:
+        """As `changes`, of those that are withdrawn, but not as `replaced` or `expired`."""
+        return self._seen(Changes, list_id, "withdrawals", list_id, after)
 
     def listed(self, list_id: int, after: bytes) -> AbstractAsyncContextManager[Changes]:
         """Entries that are not withdrawn and have a handle above `after`, in the order of their handles.

@@ -185,7 +185,7 @@ async def test_a_large_import_is_one_change(store, mine, made):
             await under_way.add([made.entry(f"{part}/{n}") for n in range(2500)])
         assert (await under_way.commit(IMPORT)).new == 10_000
     upto, stand = await seen(store, mine)
-    assert (upto, len(stand)) == (1, 10_000)
+    assert ({one.changed for one in stand}, len(stand)) == ({upto}, 10_000)
     assert entry.handle not in {one.handle for one in stand}
 
 
@@ -287,10 +287,21 @@ async def test_an_index_gives_the_order_of_handles(store, mine, made, sql):
     await bring(store, mine, [made.entry(f"{n}") for n in range(2500)])
     await sql.execute("analyze entries")
     await sql.execute("set enable_sort = off")
-    for name, after in [("listed", "'\\x80'::bytea"), ("changes", "0")]:
+    for name, after in [("listed", "'\\x80'::bytea"), ("changes", "0"), ("withdrawals", "0")]:
         query = SQL[name].replace("$1", str(mine.id)).replace("$2", after)
         plan = [row[0] for row in await sql.fetch(f"explain {query}")]
         assert not any("Sort" in line and "Incremental" not in line for line in plan), plan
+        assert (name == "withdrawals") == any("entries_withdrawn" in line for line in plan), plan
+
+
+async def test_withdrawals_are_those_that_somebody_decided(store, mine, made):
+    await bring(store, mine, [made.entry(who) for who in "abcde"])
+    for who, reason in (("c", "expired"), ("b", "appeal_upheld"), ("d", "replaced"), ("a", "corrected")):
+        await store.lists.change_state(mine.id, [handle(who)], "withdrawn", withdrawal(reason), reseal)
+    for after, expected in ((0, ["b", "a"]), (3, ["a"])):
+        async with store.lists.withdrawals(mine.id, after) as changes:
+            found = [entry.handle async for batch in changes for entry in batch]
+        assert (found, changes.upto) == ([handle(who) for who in expected], 5)
 
 
 async def test_changes_of_a_list_that_is_not_there(store):

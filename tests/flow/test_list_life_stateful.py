@@ -6,6 +6,7 @@ them stands a plain dictionary of what the owner wants to be listed. Whatever ha
 * what a reader finds is, entry by entry, what was listed when the snapshot that it holds was published, never a mix;
 * the digest over labels in that snapshot is that of those entries, worked out anew from the identifiers: a delta
   never says anything else than the whole list would;
+* a withdrawal is shown while a larger change is still being computed, and nothing of that change;
 * a list that may give a clear is at most a minute behind what its owner serves, and after a restart its owner has
   been asked; the epoch that it is asked in is one that the owner answers for;
 * a version that a reader has shown is not followed by an older one, crashes included;
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -32,6 +34,7 @@ from riskshare.errors import PeerDown, PeerRefused, RiskshareError, SegmentError
 from riskshare.membership import oprf
 from riskshare.membership.identifier import parse
 from riskshare.membership.record import Record, label, open_record, record_key
+from riskshare.sharing import beside, publish
 from riskshare.sharing.copies import Rules
 from riskshare.sharing.ending import end_epoch
 from riskshare.sharing.segment_read import NeedBucket
@@ -144,12 +147,21 @@ class ListMachine(RuleBasedStateMachine):
         self.served = defaultdict(list)  # by epoch: (since, digest) of what the owner has served
         self.tokens = {}
         self.desk.store.fault = self.step
-        self.publisher = self.desk.publisher(**TERMS)
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(publish, "WATCH_SECONDS", 0.01)
+        self.patch.setattr(beside, "PATIENCE", 0.01)
+        self.publisher = self.new_publisher()
         self.published = self.desk.new_published()
         self.followers = {name: Follower(name, Line(), State()) for name in READERS}
         for follower in self.followers.values():
             self.start(follower)
         self.put(UNIVERSE[:4], ("high", 90), READERS)
+
+    def new_publisher(self):
+        """For which more than two entries are many."""
+        publisher = self.desk.publisher(**TERMS)
+        publisher._composer._few_changes = 2
+        return publisher
 
     def run(self, work):
         return self.loop.run_until_complete(asyncio.wait_for(work, 20))
@@ -167,10 +179,23 @@ class ListMachine(RuleBasedStateMachine):
             raise Crash
         if name == "published":
             row = self.desk.store.snapshots[-1]
-            self.shown[row.digest] = {each: (entry.level, entry.disputed) for each, entry in self.listed().items()}
+            whole = row.changed == self.desk.store.rows[self.of.id].changed
+            listed = {each: (entry.level, entry.disputed) for each, entry in self.listed().items()}
+            self.shown[row.digest] = listed if whole else self.before_a_large_change(row)
             self.steps[:1] = []
             if crashes == "after":
                 raise Crash
+
+    def before_a_large_change(self, row):
+        """What the snapshot before this one showed, without what is withdrawn by now."""
+        former = [one for one in self.desk.store.snapshots[:-1] if one.epoch == row.epoch][-1]
+        return {each: seen for each, seen in self.shown[former.digest].items() if not self.is_withdrawn(each)}
+
+    def is_withdrawn(self, identifier):
+        """Whether somebody withdrew it; the end of a term is heeded by readers."""
+        handle = self.desk.data_key.handle(parse(identifier).oprf_input, self.name)
+        entry = self.desk.store.entries[self.of.id].get(handle)
+        return entry is not None and entry.reason not in (None, "expired")
 
     def listed(self):
         """What is to be listed now, and nothing whose term is over."""
@@ -223,6 +248,56 @@ class ListMachine(RuleBasedStateMachine):
         self.run(self.publisher.refresh())
         self.load()
 
+    @rule(which=WHICH, step=st.sampled_from(["delta", "base"]), who=st.sets(WHO).map(sorted))
+    def withdraw_while_a_large_change_is_computed(self, which, step, who):
+        """All is listed anew; while that is computed, one entry is withdrawn, and readers look."""
+        self.put(UNIVERSE, ("low", 90), None)
+        self.publisher._composer._most_changes = 100 if step == "delta" else 3
+        halted, go_on = asyncio.Event(), asyncio.Event()
+        true = getattr(self.publisher._composer, step)
+
+        async def slow(*args):
+            result = await true(*args)
+            halted.set()
+            await go_on.wait()
+            return result
+
+        async def withdrawn():
+            setattr(self.publisher._composer, step, slow)
+            passing = asyncio.ensure_future(self.publisher.refresh())
+            try:
+                waiting = asyncio.ensure_future(halted.wait())
+                await asyncio.wait([passing, waiting], return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                self.desk.change(self.of, UNIVERSE[which], "withdrawn", "appeal_upheld")
+                del self.wanted[UNIVERSE[which]]
+                while not passing.done() and self.shows(UNIVERSE[which]):
+                    self.publisher.stir()
+                    await asyncio.sleep(0.001)
+                return not passing.done()
+            finally:
+                go_on.set()
+                setattr(self.publisher._composer, step, true)
+                self.passing = passing
+
+        if self.run(withdrawn()):
+            self.run(self.published.load())
+            self.note_what_is_served()
+            for name in who:
+                self.polled(self.followers[name])
+        self.run(self.passing)
+        self.publish()
+
+    def shows(self, identifier):
+        """Whether a newest snapshot that can be gone upon shows an entry."""
+        for epoch in self.desk.store.all_epochs:
+            rows = [row for row in self.desk.store.snapshots if row.epoch == epoch.digest]
+            if rows and epoch.in_service(self.now) and identifier in self.shown[rows[-1].digest]:
+                refs = [self.desk.store.all_segments[digest].ref for digest in rows[-1].segments]
+                if all(self.desk.files.has(ref) for ref in refs):
+                    return True
+        return False
+
     @rule(skipped=st.integers(0, 2), when=st.sampled_from(["before", "after"]))
     def crash_while_publishing(self, skipped, when):
         """The process dies at the (skipped + 1)-th snapshot, just before it is stored or just after."""
@@ -230,7 +305,7 @@ class ListMachine(RuleBasedStateMachine):
         try:
             self.run(self.publisher.refresh())
         except Crash:
-            self.publisher = self.desk.publisher(**TERMS)
+            self.publisher = self.new_publisher()
             self.published = self.desk.new_published()
             self.serve()
         self.steps = []
@@ -467,6 +542,7 @@ class ListMachine(RuleBasedStateMachine):
             try:
                 self.come_together()
             finally:
+                self.patch.undo()
                 self.loop.close()
                 self.folder.cleanup()
 

@@ -399,6 +399,171 @@ async def test_the_watch_is_told_how_far_a_computing_is(desk, of):
     assert shares[-1] == 1.0
 
 
+# --- a change that is too large for others to wait for it
+
+
+class Large:
+    """A published list, and a publisher for which more than three entries are many; more than `most` take a base."""
+
+    def __init__(self, desk, of, most=100):
+        self.desk, self.of, self.publisher = desk, of, desk.publisher()
+        self.publisher._composer._few_changes, self.publisher._composer._most_changes = 3, most
+
+    async def begin(self, step, *phones, **record):
+        """Publish, list more than a few, and halt when `step` of what publishes them is done."""
+        await self.publisher.refresh()
+        self.desk.put(self.of, *phones, **record)
+        self.slow = Slow(self.publisher, step)
+        self.passing = asyncio.create_task(self.publisher.refresh())
+        await self.slow.begun.wait()
+
+    async def stirred(self, versions):
+        """Look again, until there are so many snapshots."""
+        self.publisher.stir()
+        await until(lambda: len(self.desk.store.snapshots) >= versions)
+        assert len(self.desk.store.snapshots) == versions
+        return await shown(self.desk, self.of)
+
+    async def end(self):
+        self.slow.go_on.set()
+        published = await self.passing
+        assert self.desk.store.snapshots[-1].changed == self.desk.store.rows[self.of.id].changed
+        assert [row.version for row in self.desk.store.snapshots] == [*range(1, len(self.desk.store.snapshots) + 1)]
+        return published, await shown(self.desk, self.of)
+
+    async def passes(self):
+        """Wait for some passes that find nothing to publish."""
+        for _ in range(3):
+            self.publisher.stir()
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(("step", "most", "kinds"), [("delta", 100, ["base", "delta", "delta"]), ("base", 5, ["base"])])
+async def test_a_withdrawal_goes_out_while_a_large_change_is_computed_and_nothing_of_that_change(
+    desk, of, step, most, kinds
+):
+    large = Large(desk, of, most)
+    await large.begin(step, *PHONES[5:20], level="low")
+    assert (await shown(desk, of)).listed() == PHONES[:10]
+    desk.change(of, PHONES[0], reason="appeal_upheld")
+    desk.change(of, PHONES[5])
+    found = await large.stirred(2)
+    assert (found.kinds, found.listed()) == (["base", "delta"], [*PHONES[1:5], *PHONES[6:10]])
+    assert found.record(PHONES[6]).level == "high"
+    assert desk.store.snapshots[-1].changed == 1, "the large change is not said to be shown"
+    desk.change(of, PHONES[1])
+    assert (await large.stirred(3)).listed() == [*PHONES[2:5], *PHONES[6:10]]
+    published, found = await large.end()
+    assert (published, found.listed()) == (3, [*PHONES[2:5], *PHONES[6:20]])
+    assert (found.kinds[: len(kinds)], found.record(PHONES[6]).level) == (kinds, "low")
+
+
+async def test_what_a_large_change_lists_and_is_withdrawn_meanwhile_never_shows(desk, of):
+    large = Large(desk, of)
+    await large.begin("delta", *PHONES[10:20])
+    desk.change(of, PHONES[10])
+    await large.passes()
+    assert len(desk.store.snapshots) == 1, "no snapshot has shown it: nothing is to be said"
+    published, found = await large.end()
+    assert (published, found.listed()) == (1, [*PHONES[:10], *PHONES[11:20]])
+
+
+@pytest.mark.parametrize("reason", ["replaced", "expired"])
+async def test_what_belongs_to_the_large_change_or_ends_by_itself_waits(desk, of, reason):
+    large = Large(desk, of)
+    await large.begin("delta", *PHONES[10:20])
+    desk.change(of, PHONES[0], reason=reason)
+    desk.change(of, PHONES[1], "disputed")
+    await large.passes()
+    assert len(desk.store.snapshots) == 1
+    published, found = await large.end()
+    assert (published, found.listed(), found.record(PHONES[1]).disputed) == (1, PHONES[1:20], True)
+
+
+async def test_what_is_withdrawn_and_listed_again_meanwhile_is_listed_in_the_end(desk, of):
+    large = Large(desk, of)
+    await large.begin("delta", *PHONES[10:20])
+    desk.change(of, PHONES[0])
+    assert (await large.stirred(2)).listed() == PHONES[1:10]
+    desk.put(of, PHONES[0], level="low")
+    await large.passes()
+    desk.change(of, PHONES[1])
+    assert (await large.stirred(3)).listed() == PHONES[2:10]
+    _, found = await large.end()
+    assert (found.listed(), found.record(PHONES[0]).level) == ([PHONES[0], *PHONES[2:20]], "low")
+
+
+async def test_when_much_changes_again_all_of_it_goes_out_together(desk, of):
+    large = Large(desk, of)
+    await large.begin("delta", *PHONES[10:20])
+    desk.put(of, *PHONES[20:30])
+    desk.change(of, PHONES[19])
+    published, found = await large.end()
+    assert (published, found.kinds) == (1, ["base", "delta", "delta"])
+    assert found.listed() == [*PHONES[:19], *PHONES[20:30]]
+
+
+async def test_many_withdrawals_ahead_of_a_large_change_go_out_number_by_number(desk, of):
+    large = Large(desk, of)
+    await large.begin("delta", *PHONES[10:20])
+    desk.store.batch = 2
+    for phone in PHONES[:8]:
+        desk.change(of, phone)
+    found = await large.stirred(4)
+    assert found.listed() == PHONES[8:10]
+    assert [row.segments[:1] for row in desk.store.snapshots] == [desk.store.snapshots[0].segments[:1]] * 4
+    published, found = await large.end()
+    assert (published, found.listed()) == (4, PHONES[8:20])
+
+
+@pytest.mark.parametrize("step", ["delta", "base"])
+async def test_a_process_that_dies_while_it_computes_a_large_change_takes_nothing_back(desk, of, step):
+    large = Large(desk, of, most=100 if step == "delta" else 5)
+    await large.begin(step, *PHONES[10:20])
+    desk.change(of, PHONES[0])
+    await large.stirred(2)
+    large.passing.cancel()
+    await asyncio.wait([large.passing])
+    assert (await shown(desk, of)).listed() == PHONES[1:10]
+    again = Large(desk, of)
+    desk.change(of, PHONES[1])
+    await again.publisher.refresh()
+    assert (await shown(desk, of)).listed() == PHONES[2:20]
+    assert [row.version for row in desk.store.snapshots] == [1, 2, 3, 4]
+
+
+async def test_a_statement_is_issued_again_while_a_large_change_is_computed(desk, of):
+    large = Large(desk, of)
+    await large.begin("delta", *PHONES[10:20])
+    desk.clock.wait(hours=2)
+    found = await large.stirred(2)
+    assert (found.kinds, found.listed()) == (["base"], PHONES[:10])
+    published, found = await large.end()
+    assert (published, found.listed()) == (2, PHONES[:20])
+
+
+async def test_files_that_are_lost_while_a_large_change_is_computed_are_replaced(desk, of):
+    large = Large(desk, of)
+    await large.begin("delta", *PHONES[10:20])
+    for digest in desk.store.snapshots[-1].segments:
+        desk.files.delete(digest)
+    desk.change(of, PHONES[0])
+    await large.passes()
+    published, found = await large.end()
+    assert (published, found.kinds, found.listed()) == (1, ["base"], PHONES[1:20])
+
+
+async def test_another_process_that_publishes_the_large_change_first_is_not_undone(desk, of):
+    large = Large(desk, of)
+    await large.begin("delta", *PHONES[10:20], level="low")
+    desk.put(of, PHONES[10], level="critical")
+    desk.change(of, PHONES[11])
+    assert await desk.publisher().refresh() == 1
+    _, found = await large.end()
+    assert found.listed() == [*PHONES[:11], *PHONES[12:20]]
+    assert found.record(PHONES[10]).level == "critical"
+
+
 # --- the tasks themselves
 
 

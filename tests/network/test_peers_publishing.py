@@ -81,7 +81,7 @@ def test_a_file_that_is_lost_while_the_owner_runs_is_replaced_with_the_next_pass
     for file in segments(network).iterdir():
         file.unlink()
     _create_list(network, "more")  # which wakes the publisher
-    until(lambda: 2 in versions(network), "a new base")
+    until(lambda: versions(network) == [1, 1, 2], "a new base, and that of the other list")
     assert len(list(segments(network).iterdir())) == 2
     network.start("bank")
     network.published.add("shop/more")

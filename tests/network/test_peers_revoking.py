@@ -5,24 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+import asyncpg
 import pytest
 from typer.testing import CliRunner
 
 from riskshare.cli.application import app
 from riskshare.generate import generate
 from riskshare.membership.identifier import Identifier
-from riskshare.peer.opening import opened_store
+from riskshare.peer.opening import Member, opened_store
 from riskshare.sharing.entry import NONCE_BYTES, reseal
 from riskshare.sharing.kept import ListRow, Resealed, State, StoredEntry
+from riskshare.store import applying, imports
+from riskshare.store.connection import LEADER_LOCK, LOCK_CLASS
+from riskshare.store.store import Store
 from tests.network.conftest import MakeNetwork
-from tests.simulator.changing import DISPUTE, RESTORE
-from tests.simulator.running import BANK, SHOP, Running, status_of, until
+from tests.simulator.changing import DISPUTE, RESTORE, withdrawal
+from tests.simulator.running import BANK, SHOP, Running, publisher_of, status_of, until
+
+T = TypeVar("T")
 
 LISTED = generate(501, 40, ("phone", "iban"))
 UNLISTED = generate(502, 20, ("phone",), exclude=set(LISTED))
+MANY = generate(503, 20, ("phone",), exclude={*LISTED, *UNLISTED})
 HASTY = replace(BANK, name="hasty", settings={"subscribe": {"stale_after_s": 3, "poll_hold_s": 1}})
 """A bank for which a list is stale after three seconds without a word of its owner."""
 
@@ -143,3 +152,106 @@ def test_a_subscriber_that_is_cut_off_gives_no_clear_and_catches_up_before_it_do
     network.start("shop")
     until_clear(network, "hasty", LISTED[6], UNLISTED[1])
     assert network.check("hasty", LISTED[7])["verdict"] == "hit"
+
+
+# --- beside large changes
+
+
+async def halted(begun: asyncio.Event, go_on: asyncio.Event, work: Awaitable[T]) -> T:
+    """Say that something has begun; do it when told to."""
+    begun.set()
+    await go_on.wait()
+    return await work
+
+
+def test_a_withdrawal_is_seen_while_a_large_import_is_being_committed(
+    network: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "FEW_ROWS", 0)
+    true = applying.locked
+
+    async def both() -> None:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        monkeypatch.setattr(applying, "locked", lambda *args: halted(begun, go_on, true(*args)))
+        importing = asyncio.create_task(network._publish("shop", "fraud", lines(MANY[:10])))
+        await begun.wait()
+        await asyncio.to_thread(withdraw, network, LISTED[8])
+        for name in ("bank", "hasty"):
+            await asyncio.to_thread(until_clear, network, name, LISTED[8])
+        assert network.check("bank", MANY[0])["verdict"] == "clear"
+        go_on.set()
+        await importing
+
+    asyncio.run(both())
+    for name in ("bank", "hasty"):
+        until(lambda name=name: network.check(name, MANY[0])["verdict"] == "hit", f"all of it at {name}", seconds=12)
+        assert network.check(name, MANY[9])["verdict"] == "hit"
+        assert network.check(name, LISTED[8])["verdict"] == "clear"
+
+
+def test_a_withdrawal_is_seen_while_a_large_change_is_being_computed(network: Running) -> None:
+    """In place of the owner's leader the test publishes; more than three entries are many for it."""
+    member = network.member("shop")
+
+    async def computed() -> None:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        async with leading(network, "shop"), opened_store(member.config) as store:
+            publisher = publisher_of(member, store)
+            publisher._composer._few_changes = 3
+            true = publisher._composer.delta
+            publisher._composer.delta = lambda *args: halted(begun, go_on, true(*args))  # type: ignore[method-assign]
+            await network._publish("shop", "fraud", lines([*MANY[10:], LISTED[10]]))
+            passing = asyncio.create_task(publisher.refresh())
+            await begun.wait()
+            await settled(store, member, LISTED[9])
+            publisher.stir()
+            for name in ("bank", "hasty"):
+                await asyncio.to_thread(until_clear, network, name, LISTED[9])
+                answer = await asyncio.to_thread(network.check, name, MANY[10])
+                assert (answer["verdict"], answer["complete"]) == ("clear", True)
+            go_on.set()
+            await passing
+
+    asyncio.run(computed())
+    for name in ("bank", "hasty"):
+        until(lambda name=name: network.check(name, MANY[10])["verdict"] == "hit", f"all of it at {name}", seconds=12)
+        assert network.check(name, MANY[19])["verdict"] == "hit"
+        assert network.check(name, LISTED[9])["verdict"] == "clear"
+
+
+def lines(identifiers: Sequence[Identifier]) -> bytes:
+    return "\n".join(each.canonical for each in identifiers).encode()
+
+
+async def settled(store: Store, member: Member, identifier: Identifier) -> None:
+    """Withdraw an entry."""
+
+    def sealed(of: ListRow, entry: StoredEntry, new: State) -> Resealed:
+        return reseal(member.data_key, f"shop/{of.name}", entry, new, secrets.token_bytes(NONCE_BYTES))
+
+    of = await store.lists.list_named("fraud")
+    assert of is not None
+    handle = member.data_key.handle(identifier.oprf_input, "shop/fraud")
+    change = withdrawal("appeal_upheld")
+    assert await store.lists.change_state(of.id, [handle], "withdrawn", change, sealed) == 1
+
+
+@asynccontextmanager
+async def leading(network: Running, name: str) -> AsyncIterator[None]:
+    """Take the leader's lock of a member: its peer serves, and publishes nothing."""
+    mine, other = [await asyncpg.connect(network.dsn(name)) for _ in range(2)]
+    try:
+        taken = asyncio.ensure_future(mine.execute("select pg_advisory_lock($1, $2)", LOCK_CLASS, LEADER_LOCK))
+        waits = "select exists (select from pg_locks where locktype = 'advisory' and objid = $1 and not granted)"
+        while not await other.fetchval(waits, LEADER_LOCK):  # noqa: ASYNC110 - what is waited for happens in PostgreSQL
+            await asyncio.sleep(0.01)
+        await other.execute(
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted and objid = $1"
+            " and classid = $2 and database = (select oid from pg_database where datname = current_database())",
+            *(LEADER_LOCK, LOCK_CLASS),
+        )
+        await taken
+        yield
+    finally:
+        await mine.close()
+        await other.close()

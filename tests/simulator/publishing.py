@@ -113,7 +113,16 @@ class MemoryStore:
 
     @asynccontextmanager
     async def changes(self, list_id, after):
-        yield self._view(list_id, [entry for entry in self.entries[list_id].values() if entry.changed > after])
+        yield self._view(list_id, self._changed_after(list_id, after))
+
+    @asynccontextmanager
+    async def withdrawals(self, list_id, after):
+        changed = self._changed_after(list_id, after)
+        yield self._view(list_id, [one for one in changed if one.reason not in (None, "replaced", "expired")])
+
+    def _changed_after(self, list_id, after):
+        chosen = [entry for entry in self.entries[list_id].values() if entry.changed > after]
+        return sorted(chosen, key=lambda entry: entry.changed)
 
     @asynccontextmanager
     async def sealed(self, list_id, after):

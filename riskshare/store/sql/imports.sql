@@ -88,8 +88,18 @@ order by line
 -- name: is_empty
 select not exists (select from entries where list_id = $1)
 
--- name: live
-select count(*) from entries where list_id = $1 and state <> 'withdrawn'
+-- name: give_way
+-- End what a session does if another one waits for an entry that it has written: such a one holds a lock on the place
+-- of the entry, and waits for the end of the transaction.
+select pg_cancel_backend($1)
+where exists (
+    select from pg_locks w
+    join pg_locks place on place.pid = w.pid and place.locktype = 'tuple' and place.relation = 'entries'::regclass
+    where w.locktype = 'transactionid' and not w.granted and $1 = any(pg_blocking_pids(w.pid))
+)
+
+-- name: is_short
+select count(*) <= $1 from (select from incoming limit $1 + 1) as first_rows
 
 -- name: analyze_import
 analyze incoming

@@ -51,11 +51,11 @@ order by l.name
 
 -- name: conclude
 with raised as (
-    update lists set changed = changed + 1 where id = $1 returning id, name, changed
+    update lists set changed = $3 where id = $1 and changed = $2 returning id, name, changed
 ), noted as (
     insert into list_changes (list_id, number, author, action, reason, import_id,
                               added, replaced, relisted, withdrawn, disputed, restored)
-    select id, changed, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 from raised
+    select id, changed, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 from raised
     returning number
 )
 select number, pg_notify('riskshare_lists', (select name from raised)) from noted
@@ -66,9 +66,18 @@ select pg_notify('riskshare_lists', $1)
 -- name: lock_list
 select * from lists where id = $1 for no key update
 
+-- name: lock_adding
+select pg_advisory_xact_lock($1, $2)
+
 -- name: changes
 select * from entries
 where list_id = $1 and changed > $2
+order by changed
+
+-- name: withdrawals
+-- There is an index of just these.
+select * from entries
+where list_id = $1 and changed > $2 and state = 'withdrawn' and reason <> 'replaced' and reason <> 'expired'
 order by changed
 
 -- name: listed
@@ -97,9 +106,11 @@ select * from entries where list_id = $1 and handle = any($2::bytea[]) and state
 select * from entries where list_id = $1 and changed > $2 and state <> 'withdrawn' order by changed
 
 -- name: due
+-- An entry that an import is just writing is left to the next pass.
 select * from entries
 where list_id = $1 and state <> 'withdrawn' and valid_until <= $2
 order by id
+for no key update skip locked
 
 -- name: next_overlong
 select min(valid_from) + $2::interval from entries
@@ -110,6 +121,7 @@ select * from entries
 where list_id = $1 and state <> 'withdrawn' and valid_until > valid_from + $2::interval
   and valid_from + $2::interval <= $3
 order by id
+for no key update skip locked
 
 -- name: lists_with_due
 select * from lists l
@@ -132,37 +144,73 @@ where e.id = n.id
 -- name: settle_import
 -- The last row of an import that names a handle counts. What stands there decides what becomes of it.
 create temporary table settled on commit drop as
-select n.handle, n.line,
+select n.handle, n.line, n.content,
        case
            when e.id is null then 'new'
            when e.state = 'disputed' then 'disputed'
            when e.state = 'withdrawn' then case when e.reason = any($2::text[]) then 'barred' else 'relisted' end
            when e.content = n.content then 'same'
            else 'replaced'
-       end as effect
+       end as effect,
+       false as late
 from (select distinct on (handle) handle, line, content from incoming order by handle, line desc) as n
 left join entries e on e.list_id = $1 and e.handle = n.handle
 
+-- name: settle_missing
+-- What is listed, and not named by an import that is the whole list.
+insert into settled (handle, effect, late)
+select e.handle, 'missing', false
+from entries e
+where e.list_id = $1 and e.state <> 'withdrawn'
+  and not exists (select from settled s where s.handle = e.handle)
+
+-- name: settle_again
+-- The same of what was changed from number $2 to number $3, after the others were settled: nothing new is among it.
+with changed as (
+    select handle, state, reason, content from entries where list_id = $1 and changed > $2 and changed <= $3
+), former as (
+    delete from settled s using changed c where s.handle = c.handle returning s.handle, s.line, s.content
+)
+insert into settled (handle, line, content, effect, late)
+select c.handle, f.line, f.content,
+       case
+           when f.line is null then 'missing'
+           when c.state = 'disputed' then 'disputed'
+           when c.state = 'withdrawn' then case when c.reason = any($4::text[]) then 'barred' else 'relisted' end
+           when c.content = f.content then 'same'
+           else 'replaced'
+       end,
+       true
+from changed c
+left join former f on f.handle = c.handle
+where f.line is not null or ($5 and c.state <> 'withdrawn')
+
+-- name: index_settled
+create index on settled (handle)
+
+-- name: late_to_write
+select exists (select from settled where late and effect in ('missing', 'replaced', 'relisted'))
+
 -- name: count_import
+-- Of so many rows.
 select count(*) filter (where effect = 'new') as new,
        count(*) filter (where effect = 'replaced') as replaced,
        count(*) filter (where effect = 'relisted') as relisted,
        count(*) filter (where effect = 'same') as same,
        count(*) filter (where effect = 'disputed') as disputed,
        count(*) filter (where effect = 'barred') as barred,
-       (select count(*) from incoming) - count(*) as repeated
+       $1 - count(line) as repeated,
+       count(*) filter (where effect = 'missing') as withdrawn
 from settled
 
--- name: count_missing
-select count(*) from entries e
-where e.list_id = $1 and e.state <> 'withdrawn'
-  and not exists (select from settled s where s.handle = e.handle)
-
 -- name: missing
-select * from entries e
-where e.list_id = $1 and e.state <> 'withdrawn'
-  and not exists (select from settled s where s.handle = e.handle)
-order by id
+-- Here as in the next ones: what was changed after a number is settled again, and then is `late`.
+select e.*
+from settled s
+join entries e on e.list_id = $1 and e.handle = s.handle
+where s.effect = 'missing' and s.late = $3 and e.changed <= $2
+order by e.id
+for no key update of e
 
 -- name: keep_former
 insert into entry_versions
@@ -170,7 +218,12 @@ insert into entry_versions
 select e.list_id, e.handle, $2, e.id, e.sealed, e.record, e.state, e.reason, e.valid_from, e.valid_until, e.changed
 from settled s
 join entries e on e.list_id = $1 and e.handle = s.handle
-where s.effect in ('replaced', 'relisted')
+where s.effect in ('replaced', 'relisted') and s.late = $4 and e.changed <= $3
+
+-- name: forget_former
+-- What was kept of entries that others have changed since.
+delete from entry_versions v using settled s
+where s.late and v.list_id = $1 and v.handle = s.handle and v.superseded_by = $2
 
 -- name: write_import
 insert into entries
@@ -178,12 +231,13 @@ insert into entries
 select n.id, $1, n.handle, n.sealed, n.record, n.content, 'active', null, n.valid_from, n.valid_until, $2, n.case_handle
 from settled s
 join incoming n on n.line = s.line
-where s.effect in ('new', 'replaced', 'relisted')
+where s.effect = any($5::text[]) and s.late = $4
 order by n.handle
 on conflict (list_id, handle) do update
 set id = excluded.id, sealed = excluded.sealed, record = excluded.record, content = excluded.content,
     state = 'active', reason = null, valid_from = excluded.valid_from, valid_until = excluded.valid_until,
     changed = excluded.changed, case_handle = excluded.case_handle
+where entries.changed <= $3
 
 -- name: rules_since
 select exists (select from never_rules where number > $1)
