@@ -403,6 +403,7 @@ class ListMachine(RuleBasedStateMachine):
             return error
         finally:
             follower.line.left = None
+            self.note_what_is_served()  # a question may have let the owner look for what is newer
         follower.unsaved = False
         self.agrees_with_the_owner(follower)
         return None
