@@ -336,7 +336,7 @@ class Composer:
 
         Not of what a file withdraws that is the whole list: nobody is shown a part of that; nor of what has expired,
         which readers heed by themselves. What else changed is not in it either, so `job.upto` stays: a later delta
-        tells all of it, these withdrawals too.
+        tells all of it, these withdrawals too. Raises TooManyChanges: one number alone has too many for a delta.
         """
         chosen: list[StoredEntry] = []
         async with self._entries.withdrawals(job.row.id, after) as changes:
@@ -347,6 +347,8 @@ class Composer:
                     upto = chosen[-1].changed - 1  # of the last number there may be more
                     chosen = [one for one in chosen if one.changed <= upto]
                     break
+                if len(chosen) > self._most_changes:
+                    raise TooManyChanges
         return await self._delta_of(job, view, _again([chosen])), upto
 
     async def _delta_of(

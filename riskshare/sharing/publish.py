@@ -284,6 +284,9 @@ class Publisher:
             delta, upto = await self._composer.urgent(job, view, max(job.upto, self._ahead.get(place, 0)))
         except SegmentError:
             return 0  # a base is being computed: there is nothing to go upon
+        except TooManyChanges:  # they are the large change, or the most of it; what comes after them does not wait
+            self._ahead[place] = job.row.changed
+            return 0
         published = 0 if delta is None and young else await self._append(job, kept, [delta] if delta else [])
         if published or delta is None:
             self._ahead[place] = upto

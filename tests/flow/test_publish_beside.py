@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -514,6 +515,24 @@ async def test_many_withdrawals_ahead_of_a_large_change_go_out_number_by_number(
     assert [row.segments[:1] for row in desk.store.snapshots] == [desk.store.snapshots[0].segments[:1]] * 4
     published, found = await large.end()
     assert (published, found.listed()) == (4, PHONES[8:20])
+
+
+async def test_withdrawals_that_are_themselves_too_large_a_change_keep_no_later_one_waiting(desk, of):
+    large = Large(desk, of, most=5)
+    await large.publisher.refresh()
+    for phone in PHONES[:7]:
+        desk.change(of, phone, reason="erroneous")
+    number, entries = desk.store.rows[of.id].changed, desk.store.entries[of.id]
+    for handle, entry in entries.items():  # as one change
+        entries[handle] = replace(entry, changed=number) if entry.state == "withdrawn" else entry
+    large.slow = Slow(large.publisher, "base")
+    large.passing = asyncio.create_task(large.publisher.refresh())
+    await large.slow.begun.wait()
+    assert len(desk.store.snapshots) == 1
+    desk.change(of, PHONES[8])
+    assert (await large.stirred(2)).listed() == [*PHONES[:8], PHONES[9]]
+    published, found = await large.end()
+    assert (published, found.listed()) == (2, [PHONES[7], PHONES[9]])
 
 
 @pytest.mark.parametrize("step", ["delta", "base"])
