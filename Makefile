@@ -8,7 +8,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-warn-script-location
 HASHED := $(PIP) --require-hashes --requirement
-WORKERS ?= 2
+# One more than there are cores on a small machine: the tests of real peers wait as much as they compute.
+WORKERS ?= 3
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
@@ -36,7 +37,7 @@ demo: $(VENV)/runtime
 	@$(VENV)/bin/riskshare demo $(DEMO_ARGS)
 
 test: $(VENV)/dev
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --durations 10 $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10 $(PYTEST_ARGS)
 
 lint: $(VENV)/dev
 	$(PY) -m ruff check .

@@ -76,7 +76,7 @@ def network(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory)
     assert imported["committed"] is True
     made.published.add("shop/fraud")
     made.publish("telecom", "mules", [*MULES, BOTH])
-    made.start()
+    made.start(program=made.hurried())
     made.ready()
     return made
 

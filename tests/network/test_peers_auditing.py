@@ -39,7 +39,7 @@ OTHERS = ["bank", "shop", "telecom"]
 def network(make_network: MakeNetwork) -> Running:
     made = make_network(BANK, SHOP, TELECOM, REGULATOR)
     made.publish("shop", "fraud", LISTED)
-    made.start()
+    made.start(program=made.hurried())
     made.ready()
     for each in LISTED[:3]:
         made.check("bank", each)

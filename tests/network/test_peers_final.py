@@ -23,7 +23,7 @@ def network(make_network: MakeNetwork) -> Running:
     """Three members: each checkpoint needs both others."""
     made = make_network(BANK, SHOP, TELECOM)
     made.publish("shop", "fraud", LISTED)
-    made.start()
+    made.start(program=made.hurried())
     made.ready()
     return made
 

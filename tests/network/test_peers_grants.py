@@ -93,7 +93,7 @@ def test_a_list_under_grants_is_for_its_grantees_and_unknown_to_all_others(make_
     command(network, "list", "create", "watch", "--category", "telecom_fraud", "--granted")
     network.publish("shop", "watch", WATCHED)
     network.published.discard("shop/watch")
-    network.start("bank", "shop", "telecom")
+    network.start("bank", "shop", "telecom", program=network.hurried())
     network.ready("bank", "telecom")
     network.wait("shop", "readyz")
     assert network.check("bank", WATCHED[0])["verdict"] == "clear"

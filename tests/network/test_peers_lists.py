@@ -42,7 +42,7 @@ def files(network: Running) -> set[Path]:
 def test_a_refused_snapshot_shows_everywhere_and_the_version_before_serves_on(make_network: MakeNetwork) -> None:
     network = make_network(BANK, SHOP)
     network.publish("shop", "fraud", LISTED)
-    network.start("bank", "shop")
+    network.start("bank", "shop", program=network.hurried())
     network.ready("bank")
     assert (shown(network)["status"], shown(network)["version"], shown(network)["refused"]) == ("current", 1, None)
     network.stop("bank")
@@ -53,7 +53,7 @@ def test_a_refused_snapshot_shows_everywhere_and_the_version_before_serves_on(ma
     [delta] = files(network) - before
     true = delta.read_bytes()
     delta.write_bytes(true[:-1] + bytes([true[-1] ^ 1]))
-    network.start("bank")
+    network.start("bank", program=network.hurried())
     until(lambda: shown(network)["refused"], "the delta is refused")
     found = shown(network)
     assert (found["status"], found["version"], found["refused"]["code"]) == ("stale", 1, "segment_altered")
@@ -91,7 +91,7 @@ def test_an_owner_with_more_lists_than_the_configuration_allows_is_not_followed_
     network.publish("shop", "more", MORE)
     network.start("shop")
     network.wait("shop", "readyz")
-    network.start("bank")
+    network.start("bank", program=network.hurried())
     labels = {"owner": "shop", "code": "too_many_lists"}
     until(lambda: network.metric("bank", "subscription_failures_total", **labels), "the catalogue is refused")
     assert network.statuses("bank", LISTED[0]) == {"shop": "stale"}

@@ -61,7 +61,7 @@ def network(make_network: MakeNetwork) -> Running:
     made = make_network(BANK, SHOP, TELECOM, REGULATOR)
     made.publish("shop", "fraud", LISTED)
     made.publish("telecom", "mules", LISTED[:5])
-    made.start()
+    made.start(program=made.hurried())
     made.ready()
     return made
 

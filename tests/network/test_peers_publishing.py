@@ -82,7 +82,7 @@ def test_a_file_that_is_lost_while_the_owner_runs_is_replaced_with_the_next_pass
         file.unlink()
     _create_list(network, "more")  # which wakes the publisher
     until(lambda: versions(network) == [1, 1, 2], "a new base, and that of the other list")
-    assert len(list(segments(network).iterdir())) == 2
+    until(lambda: len(list(segments(network).iterdir())) == 2, "their files alone")
     network.start("bank")
     network.published.add("shop/more")
     network.ready("bank")

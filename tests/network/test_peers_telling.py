@@ -25,7 +25,7 @@ def network(make_network: MakeNetwork) -> Running:
     made = make_network(SHOP, TELECOM)
     made.publish("telecom", "fraud", LISTED[:4])
     made.publish("shop", "own", LISTED[3:])
-    made.start()
+    made.start(program=made.hurried())
     made.ready()
     return made
 

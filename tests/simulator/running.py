@@ -49,9 +49,11 @@ SHOP = Spec("shop", "Shop", "payment")
 TELECOM = Spec("telecom", "Telecom", "telecom")
 
 HURRIED = """
+from dataclasses import replace
 from datetime import timedelta
 import riskshare.ledger.account
 import riskshare.peer.accounting
+import riskshare.peer.parts
 import riskshare.peer.peer
 import riskshare.sharing.subscribe
 from riskshare.cli import main
@@ -60,6 +62,8 @@ riskshare.ledger.account.LOOKUP_EVERY = timedelta(seconds=1)
 riskshare.peer.accounting.ACCOUNT_SECONDS = 0.5
 riskshare.peer.accounting.COMPARE_SECONDS = 1.0
 riskshare.peer.accounting.GRACE = timedelta(seconds=3)
+rules_of = riskshare.peer.parts.rules_of
+riskshare.peer.parts.rules_of = lambda config: replace(rules_of(config), catalogue_seconds=0.5)
 riskshare.peer.peer.GAUGES_SECONDS = 0.5
 riskshare.peer.peer.PUBLISH_SECONDS = 1.0
 riskshare.peer.peer.REGISTRY_SECONDS = 1.0
