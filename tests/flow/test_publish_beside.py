@@ -82,13 +82,23 @@ async def test_deltas_are_published_while_older_ones_are_merged_and_stand_behind
     assert [row.version for row in desk.store.snapshots] == [1, 2, 3, 4, 5]
 
 
-async def test_a_base_that_another_process_has_overtaken_is_not_published(desk, of):
+async def test_a_base_that_another_process_has_overtaken_is_not_published(desk, of, monkeypatch):
     publisher = desk.publisher(deltas=0)
     await publisher.refresh()
     desk.put(of, PHONES[10])
     merging = Slow(publisher, "merged")
+    resting, true_wait = asyncio.Event(), Beside.wait
+
+    async def wait(self, seconds):
+        """Its next pass would replace the files too."""
+        if self is publisher._beside and merging.begun.is_set():
+            resting.set()
+            await merging.go_on.wait()
+        await true_wait(self, seconds)
+
+    monkeypatch.setattr(Beside, "wait", wait)
     passing = asyncio.create_task(publisher.refresh())
-    await merging.begun.wait()
+    await resting.wait()
     assert await desk.publisher(deltas=5).refresh() == 0
     last = desk.store.snapshots[-1]
     for digest in last.segments:  # which the other process replaces
