@@ -27,8 +27,8 @@ FIELDS: Final = frozenset(
         "days", "detail", "dropped", "entries", "epoch", "error", "event", "host", "import_id", "keyset", "kind",
         "level", "list", "listener", "logger", "member", "method", "mode", "ms", "name", "network", "number", "owner",
         "path", "percent", "pid", "port", "purpose", "rate", "reason", "receipts", "request", "route", "rows", "scope",
-        "seconds", "segment", "server", "side", "since", "state", "status", "time", "trace", "until", "url", "version",
-        "witness", "worker",
+        "seconds", "seconds_left", "segment", "server", "side", "since", "state", "status", "time", "trace", "until",
+        "url", "version", "witness", "worker",
     }
 )  # fmt: skip
 """Names of all fields that a log line may have."""

@@ -153,9 +153,10 @@ class Mirror:
     def standing(self, owner: str, now: datetime) -> OwnerStanding:
         """As `TrustedSnapshots.standing`, which knows statements only, and what became of the files that they name.
 
-        A list whose files are not here is missing; one whose newest snapshot is refused is stale at best.
+        A list whose files are not here, or not in use yet, is missing in that epoch, and its keyset stays in one in
+        which none is. One whose newest snapshot is refused is stale at best.
         """
-        found = self.trusted.standing(owner, now)
+        found = self.trusted.standing(owner, now, lambda name, epoch: (name, epoch) in self._views)
         return replace(found, lists=tuple(self._with_files(each) for each in found.lists))
 
     def _with_files(self, each: ListStanding) -> ListStanding:
@@ -165,8 +166,6 @@ class Mirror:
         if each.held is None:
             return replace(each, refusal=first)
         epoch = each.held.snapshot.epoch
-        if (name, epoch) not in self._views:
-            return replace(each, status=Status.MISSING, held=None, refusal=first)
         if epoch not in refusals:
             return replace(each, refusal=first)
         status = Status.STALE if each.status is Status.CURRENT else each.status

@@ -54,6 +54,9 @@ _LIST_KEYS = frozenset({"list", "chains"})
 _MAX_KEPT = 100_000
 _Taken = TypeVar("_Taken")
 
+Here = Callable[[str, bytes], bool]
+"""Whether a list (full name) can be looked into in an epoch (digest)."""
+
 
 class TrustedSnapshots:
     """The state of one subscriber, `reader`, in `network`.
@@ -236,17 +239,18 @@ class TrustedSnapshots:
         announced = self._owners.get(owner)
         return [] if announced is None else announced.answered(keyset, now)
 
-    def epoch_in_use(self, owner: str, keyset: str, now: datetime) -> EpochStatement | None:
+    def epoch_in_use(self, owner: str, keyset: str, now: datetime, here: Here | None = None) -> EpochStatement | None:
         """The epoch in which to ask about all lists of a keyset, which move together.
 
         It is the newest that is answered for and in which every catalogued list is current.
-        If there is none: the newest in which every list is usable; else that in which most are.
+        If there is none: the newest in which every list is usable; else that in which most are. What is not `here` is
+        missing.
         """
         catalogue = self.catalogue(owner)
         lists = () if catalogue is None else catalogue.keyset(keyset)
 
         def worth(epoch: EpochStatement) -> tuple[bool, bool, int, int]:
-            found = [self._status_in(entry.list_name, epoch, now) for entry in lists]
+            found = [self._status_in(entry.list_name, epoch, now, here) for entry in lists]
             usable = sum(status.usable for status in found)
             return all(status is Status.CURRENT for status in found), usable == len(found), usable, epoch.number
 
@@ -296,15 +300,15 @@ class TrustedSnapshots:
         chain = self._chain(list_name, epoch)
         return None if chain is None else chain.confirmed_at
 
-    def standing(self, owner: str, now: datetime) -> OwnerStanding:
+    def standing(self, owner: str, now: datetime, here: Here | None = None) -> OwnerStanding:
         """All that a check needs to know of an owner: its catalogue's status, and each list's, those gone included."""
         catalogue = self.catalogue(owner)
         entries = [entry for entry in catalogue or () if not entry.ended]
-        used = {keyset: self.epoch_in_use(owner, keyset, now) for keyset in {entry.keyset for entry in entries}}
+        used = {keyset: self.epoch_in_use(owner, keyset, now, here) for keyset in {entry.keyset for entry in entries}}
         lists = []
         for entry in entries:
             epoch = used[entry.keyset]
-            status = Status.MISSING if epoch is None else self._status_in(entry.list_name, epoch, now)
+            status = Status.MISSING if epoch is None else self._status_in(entry.list_name, epoch, now, here)
             held = self.serving(entry.list_name, epoch.digest) if epoch is not None and status.usable else None
             lists.append(ListStanding(entry, status, held))
         lists += [ListStanding(entry, Status.MISSING, None) for entry in self.gone(owner, now).values()]
@@ -423,9 +427,9 @@ class TrustedSnapshots:
                     ends.append(expires_at if epoch is None else min(expires_at, epoch.until))
         return max(ends, default=None)
 
-    def _status_in(self, list_name: str, epoch: EpochStatement, now: datetime) -> Status:
+    def _status_in(self, list_name: str, epoch: EpochStatement, now: datetime, here: Here | None = None) -> Status:
         chain = self._chain(list_name, epoch.digest)
-        if chain is None or chain.served is None or not chain.believed:
+        if chain is None or chain.served is None or not chain.believed or (here and not here(list_name, epoch.digest)):
             return Status.MISSING
         expires_at = min(chain.served.snapshot.expires_at, epoch.until)
         return status_at(expires_at, chain.confirmed_at, self._bounds.get(list_name, self._stale_after), now)

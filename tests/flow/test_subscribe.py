@@ -211,6 +211,26 @@ async def test_the_next_epoch_is_followed_beside_the_old_one(world):
         await until(lambda: trusted.epoch_in_use("jd", "default", world.clock()).number == 2)
 
 
+async def test_a_list_is_whole_at_every_moment_of_its_move_into_the_next_epoch(world, monkeypatch):
+    async with world.running():
+        await until(lambda: world.version("jd/fraud") == 1)
+        store, seen = world.state.save_trusted, []
+
+        async def save(row):
+            seen.append(usable(world))
+            await asyncio.sleep(0)
+            return await store(row)
+
+        monkeypatch.setattr(world.state, "save_trusted", save)
+        old = world.epoch()
+        world.clock.wait(days=29, hours=1)
+        await world.publish()
+        await until(lambda: world.reader.mirror.trusted.epoch_in_use("jd", "default", world.clock()).number == 2)
+        await until(lambda: world.finds("jd/fraud", PHONES[0]))
+    assert Status.MISSING not in {status for [(status, _)] in seen}
+    assert {old, world.epoch()} <= {epoch for [(_, epoch)] in seen}
+
+
 # --- an epoch that its owner ends early
 
 
