@@ -127,7 +127,6 @@ def test_a_list_that_grows_and_is_compacted_is_whole_for_all_who_ask(network: Ru
 
 def test_a_keyset_that_is_rotated_is_whole_for_all_who_ask(network: Running) -> None:
     [old] = network.rows("shop", "select digest from epochs")
-    ask = network.ask("bank", "shop").to_bytes()
     withdrawn = LISTED[-1]
     with Asking(network) as asking:
         asking.listed.remove(withdrawn)
@@ -146,6 +145,7 @@ def test_a_keyset_that_is_rotated_is_whole_for_all_who_ask(network: Running) -> 
         under_old = _asked_under(network, 1)
         asking.more(30)
         assert _asked_under(network, 1) == under_old, "all lists have moved"
+        ask = network.ask("bank", "shop", epoch=old["digest"]).to_bytes()
         assert (
             network.exchange("shop", EVALUATE, method="POST", body=ask, tls=network.tls("bank", "shop")).status == 200
         )
