@@ -152,9 +152,11 @@ class _Named:
     def tell(self, screen: Screen) -> None:
         """For a person."""
         assert self.code is not None
-        shown = f"line {self.line:,}, {self.masked}" if self.line else self.masked
-        not_listed = self.code == "not_listed"
-        screen.say(f"Not on the list: {shown}" if not_listed else f"{shown}: {SENTENCES[self.code]}", "yellow")
+        where = f" (line {self.line:,})" if self.line else ""
+        if self.code == "not_listed":
+            screen.say(f"Not on the list: {self.masked}{where}", "yellow")
+        else:
+            screen.say(f"{self.masked}{where}: {SENTENCES[self.code]}", "yellow")
 
 
 class _Told:
@@ -194,10 +196,11 @@ class _Told:
         if upheld and word == "restored":
             screen.say(f"Of these, an appeal had been upheld before: {upheld:,}.", "yellow")
         if self._chosen.repeated:
-            screen.say(f"Lines that repeat an earlier one, and count once: {self._chosen.repeated:,}.")
+            screen.say(f"{counted(self._chosen.repeated, 'line repeats', 'lines repeat')} an earlier one.")
         if self._chosen.lines or not self._chosen.identifiers:
+            words = ("identifier", "") if self._chosen.lines else ("entry", "entries")
             for code, count in sorted(self._refused.items()):
-                screen.say(f"{counted(count, 'entry', 'entries')}: {SENTENCES[code]}", "yellow")
+                screen.say(f"{counted(count, *words)}: {SENTENCES[code]}", "yellow")
         shown = sorted(self._named, key=lambda one: one.code != "not_listed")
         most = SHOWN if self._chosen.lines else len(shown)
         for one in shown[:most]:

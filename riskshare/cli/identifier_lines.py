@@ -44,11 +44,13 @@ def opened_lines(path: Path) -> Iterator[Iterator[Line]]:
     """Open a file, or standard input for `-`, and give its lines as they are read.
 
     Raises:
-        ConfigError: it cannot be opened.
+        ConfigError: it cannot be opened, or there is no standard input.
         InputError: while reading: a line is longer than `MAX_LINE`; `file_encoding`, a line is not UTF-8.
 
     """
     if str(path) == "-":
+        if sys.stdin is None:  # the process was started without one
+            raise ConfigError("Standard input is closed: pipe the identifiers into it, or name a file.")
         yield read_lines(sys.stdin.buffer)
         return
     try:

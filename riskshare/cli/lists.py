@@ -48,8 +48,7 @@ IdentifiersFileOption = Annotated[
     typer.Option(
         "--file",
         metavar="FILE",
-        help="One identifier a line, in place of these; - reads standard input. All in one change, or none if one line"
-        " is bad.",
+        help="One TYPE:VALUE a line, in place of those here; - reads standard input. One bad line: nothing is done.",
         allow_dash=True,
         dir_okay=False,
     ),

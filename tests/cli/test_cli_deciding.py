@@ -139,10 +139,10 @@ def test_a_person_sees_how_many_and_on_which_lines(run, named, high_risk):
     result = run("list", "withdraw", "high-risk", "--file", file, "--reason", "corrected", "--config", high_risk)
     assert result.exit_code == 1
     assert "3 entries of jd/high-risk withdrawn (corrected)." in result.stdout
-    assert f"{SHOWN + 5} entries: It is not on the list." in result.stdout
-    assert "count once: 1." in result.stdout
-    assert "Not on the list: line 1, phone:+1415•••••00" in result.stdout
-    assert result.stdout.count("Not on the list: line ") == SHOWN
+    assert f"{SHOWN + 5} identifiers: It is not on the list." in result.stdout
+    assert "1 line repeats an earlier one." in result.stdout
+    assert "Not on the list: phone:+1415•••••00 (line 1)" in result.stdout
+    assert result.stdout.count("Not on the list: ") == SHOWN
     assert "… and 5 more; --json names all of them." in result.stdout
     assert not any(one.partition(":")[2] in result.output for one in [*absent, *LISTED])
 

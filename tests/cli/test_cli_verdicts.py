@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
+from pathlib import Path
 
 import pytest
 import trustme
 
 from riskshare.api_models import CheckResponse
 from riskshare.cli.asking import _reachable, _trusting
-from riskshare.cli.identifier_lines import MAX_LINE, Line, read_lines
+from riskshare.cli.identifier_lines import MAX_LINE, Line, opened_lines, read_lines
 from riskshare.cli.screen import Screen, clean, counted
 from riskshare.cli.verdict_text import tell_line, tell_verdict
 from riskshare.errors import ConfigError, IdentifierError, InputError
@@ -136,6 +137,12 @@ def test_lines_of_a_file():
 def test_a_file_that_is_no_text_is_refused(data):
     with pytest.raises(InputError, match="Line 1 "):
         list(read_lines(io.BytesIO(data)))
+
+
+def test_a_process_without_standard_input_says_so(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ConfigError, match="Standard input is closed"), opened_lines(Path("-")):
+        pass
 
 
 @pytest.mark.parametrize(
