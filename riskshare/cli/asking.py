@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from riskshare.api_client import Client, question
 from riskshare.api_models import CheckResponse
 from riskshare.cli.acting import load_config
+from riskshare.cli.identifier_lines import Line, bad_line, no_identifier, opened_lines
 from riskshare.cli.screen import Screen
 from riskshare.cli.verdict_text import tell_line, tell_problem, tell_verdict
 from riskshare.config import Config
-from riskshare.errors import ConfigError, IdentifierError, InputError, PeerDown
+from riskshare.errors import ConfigError, IdentifierError, PeerDown
 from riskshare.governance import API_KEY_FILE
 from riskshare.keys import read_secret
 from riskshare.membership.identifier import Identifier, parse
@@ -34,8 +33,6 @@ AT_ONCE: Final = 100
 """Checks of a file that travel in one request."""
 TIMEOUT: Final = 30.0
 """Seconds to wait for the peer, on top of the deadlines."""
-MAX_LINE: Final = 4096
-"""Longest line of a file, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +46,6 @@ class Wish:
     deadline_ms: int | None
     reference: str
     api_key_file: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a file: an identifier, or why it is none."""
-
-    number: int
-    content: Identifier | IdentifierError
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +76,8 @@ def ask(config_file: Path, wish: Wish, *, json: bool) -> int:
     try:
         if wish.file is None:
             return asyncio.run(_one(peer, wish, identifiers, screen))
-        with ExitStack() as stack:
-            return asyncio.run(_many(peer, wish, _lines(_open(wish.file, stack)), screen))
+        with opened_lines(wish.file) as lines:
+            return asyncio.run(_many(peer, wish, lines, screen))
     except PeerDown as error:
         raise PeerDown(
             config.member.name, f"No peer answers at {peer.url}. Start it: riskshare serve --config {config_file}"
@@ -115,7 +104,7 @@ async def _many(peer: Peer, wish: Wish, lines: Iterator[Line], screen: Screen) -
         while batch := list(islice(lines, AT_ONCE)):
             await _batch(client, wish, batch, screen, codes)
     if not codes:
-        raise InputError("The file holds no identifier.", code="file_empty")
+        raise no_identifier()
     return next((code for code in (NO_VERDICT, EXIT["hit"], EXIT["incomplete"]) if code in codes), 0)
 
 
@@ -136,12 +125,7 @@ async def _batch(client: Client, wish: Wish, batch: Sequence[Line], screen: Scre
         if isinstance(line.content, IdentifierError):
             error = line.content
             codes.add(NO_VERDICT)
-            screen.result(
-                {
-                    "line": line.number,
-                    "error": {"code": error.code, "message": error.message, "type": error.type, "reason": error.reason},
-                }
-            )
+            screen.result(bad_line(line.number, error))
             tell_problem(screen, line.number, error.message)
             continue
         result = next(results)
@@ -153,36 +137,6 @@ async def _batch(client: Client, wish: Wish, batch: Sequence[Line], screen: Scre
             codes.add(NO_VERDICT)
             screen.result({"line": line.number, "error": {"code": result.code, "message": result.detail}})
             tell_problem(screen, line.number, result.detail)
-
-
-def _open(path: Path, stack: ExitStack) -> BinaryIO:
-    if str(path) == "-":
-        return sys.stdin.buffer
-    try:
-        return stack.enter_context(path.open("rb"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _lines(file: BinaryIO) -> Iterator[Line]:
-    """The lines with something on them; those that begin with # are comments. Raises InputError."""
-    number = 0
-    while data := file.readline(MAX_LINE + 1):
-        number += 1
-        if len(data) > MAX_LINE:
-            raise InputError(f"Line {number} is longer than {MAX_LINE} bytes: one identifier a line is expected.")
-        try:
-            text = data.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"Line {number} is not UTF-8. Convert the file: iconv -t UTF-8.", code="file_encoding"
-            ) from error
-        if not text or text.startswith("#"):
-            continue
-        try:
-            yield Line(number, parse(text, position=number))
-        except IdentifierError as error:
-            yield Line(number, error)
 
 
 def own_peer(config: Config, key_file: Path) -> Peer:

@@ -43,6 +43,17 @@ IdentifiersArgument = Annotated[
     list[str] | None, typer.Argument(metavar="TYPE:VALUE", help="Which entries.", show_default=False)
 ]
 
+IdentifiersFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        metavar="FILE",
+        help="One TYPE:VALUE a line, in place of those here; - reads standard input. One bad line: nothing is done.",
+        allow_dash=True,
+        dir_okay=False,
+    ),
+]
+
 CaseOption = Annotated[
     str, typer.Option("--case", metavar="REF", help="All entries with this case reference, in place of identifiers.")
 ]
@@ -243,6 +254,7 @@ def withdraw(
     name: ListArgument,
     identifiers: IdentifiersArgument = None,
     reason: Annotated[Withdrawal, typer.Option("--reason", help="Why; after appeal_upheld no import lists it again.")],
+    file: IdentifiersFileOption = None,
     case: CaseOption = "",
     author: AuthorOption = "",
     config: ConfigOption = CONFIG_FILE,
@@ -250,9 +262,11 @@ def withdraw(
 ) -> None:
     """Take identifiers off a list; subscribers see it within seconds. Exit code 1 if one was not listed.
 
-    Example: [bold]riskshare list withdraw high-risk phone:+8613800138000 --reason appeal_upheld[/bold]
+    What stands on a command line is seen by others on the machine: real customers go into --file.
+
+    Example: [bold]riskshare list withdraw high-risk --file wrong.txt --reason erroneous[/bold]
     """
-    _decide(config, name, identifiers, case, ("withdraw", reason.value, author), json=json)
+    _decide(config, (name, identifiers, file, case), ("withdraw", reason.value, author), json=json)
 
 
 @app.command("dispute")
@@ -261,6 +275,7 @@ def dispute(
     name: ListArgument,
     identifiers: IdentifiersArgument = None,
     reason: DecisionOption,
+    file: IdentifiersFileOption = None,
     case: CaseOption = "",
     author: AuthorOption = "",
     config: ConfigOption = CONFIG_FILE,
@@ -268,9 +283,11 @@ def dispute(
 ) -> None:
     """Mark entries as disputed: they still answer, and every hit says so. Exit code 1 if one was not listed.
 
-    Example: [bold]riskshare list dispute high-risk phone:+8613800138000 --reason "says the number was sold"[/bold]
+    What stands on a command line is seen by others on the machine: real customers go into --file.
+
+    Example: [bold]riskshare list dispute high-risk --file sold.txt --reason "says the number was sold"[/bold]
     """
-    _decide(config, name, identifiers, case, ("dispute", reason, author), json=json)
+    _decide(config, (name, identifiers, file, case), ("dispute", reason, author), json=json)
 
 
 @app.command("restore")
@@ -279,6 +296,7 @@ def restore(
     name: ListArgument,
     identifiers: IdentifiersArgument = None,
     reason: DecisionOption,
+    file: IdentifiersFileOption = None,
     case: CaseOption = "",
     author: AuthorOption = "",
     config: ConfigOption = CONFIG_FILE,
@@ -287,10 +305,11 @@ def restore(
     """End a dispute in favour of the list, or undo a withdrawal while the term lasts. Exit code 1 if one cannot be.
 
     Also of what an upheld appeal took off: your reason is kept, and you are told how many there were.
+    What stands on a command line is seen by others on the machine: real customers go into --file.
 
     Example: [bold]riskshare list restore high-risk --case 2026-0001 --reason "withdrawn by mistake"[/bold]
     """
-    _decide(config, name, identifiers, case, ("restore", reason, author), json=json)
+    _decide(config, (name, identifiers, file, case), ("restore", reason, author), json=json)
 
 
 @app.command("show")
@@ -359,12 +378,17 @@ def rotate(
 
 
 def _decide(
-    config: Path, name: str, identifiers: list[str] | None, case: str, what: tuple[Action, str, str], *, json: bool
+    config: Path,
+    which: tuple[str, list[str] | None, Path | None, str],
+    what: tuple[Action, str, str],
+    *,
+    json: bool,
 ) -> None:
     from riskshare.cli.acting import author_of
-    from riskshare.cli.deciding import decide_on
+    from riskshare.cli.deciding import Wish, decide_on
     from riskshare.sharing.kept import Change
 
+    name, identifiers, file, case = which
     action, reason, author = what
     change = Change(author_of(author), action, reason)
-    raise typer.Exit(decide_on(config, name, identifiers or [], case, change, json=json))
+    raise typer.Exit(decide_on(config, Wish(name, tuple(identifiers or ()), file, case), change, json=json))

@@ -37,10 +37,10 @@ def own_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run():
-    """Run a command line; give its result with `exit_code`, `stdout`, `stderr`."""
+    """Run a command line, with what it is given as standard input; give `exit_code`, `stdout`, `stderr`."""
 
-    def call(*words):
-        result = CliRunner().invoke(app, [str(word) for word in words])
+    def call(*words, typed=None):
+        result = CliRunner().invoke(app, [str(word) for word in words], input=typed)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result
 
@@ -51,8 +51,8 @@ def run():
 def answer(run):
     """Run a command line with --json; give the exit code and the objects on standard output, one a line."""
 
-    def call(*words):
-        result = run(*words, "--json")
+    def call(*words, typed=None):
+        result = run(*words, "--json", typed=typed)
         return result.exit_code, [json.loads(line) for line in result.stdout.splitlines()]
 
     return call

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
+from pathlib import Path
 
 import pytest
 import trustme
 
 from riskshare.api_models import CheckResponse
-from riskshare.cli.asking import MAX_LINE, Line, _lines, _reachable, _trusting
+from riskshare.cli.asking import _reachable, _trusting
+from riskshare.cli.identifier_lines import MAX_LINE, Line, opened_lines, read_lines
 from riskshare.cli.screen import Screen, clean, counted
 from riskshare.cli.verdict_text import tell_line, tell_verdict
 from riskshare.errors import ConfigError, IdentifierError, InputError
@@ -125,7 +127,7 @@ def test_texts():
 
 def test_lines_of_a_file():
     data = f"\ufeff{PHONE}\r\n\n# comment\nphone:1\n  {PHONE}".encode()
-    first, bad, last = _lines(io.BytesIO(data))
+    first, bad, last = read_lines(io.BytesIO(data))
     assert first == Line(1, parse(PHONE))
     assert (bad.number, type(bad.content), bad.content.reason) == (4, IdentifierError, "no_country_code")
     assert last == Line(5, parse(PHONE))
@@ -134,7 +136,13 @@ def test_lines_of_a_file():
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"phone:\xe4\n", b"x" * (MAX_LINE + 1)])
 def test_a_file_that_is_no_text_is_refused(data):
     with pytest.raises(InputError, match="Line 1 "):
-        list(_lines(io.BytesIO(data)))
+        list(read_lines(io.BytesIO(data)))
+
+
+def test_a_process_without_standard_input_says_so(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ConfigError, match="Standard input is closed"), opened_lines(Path("-")):
+        pass
 
 
 @pytest.mark.parametrize(
