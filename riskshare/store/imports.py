@@ -26,7 +26,7 @@ from riskshare.store.applying import IMPORTS as SQL
 from riskshare.store.applying import STATEMENT_SECONDS, Applying
 from riskshare.store.connection import IMPORT_LOCKS, LIST_IMPORT_LOCKS, Target, affected
 from riskshare.store.copy_rows import COLUMNS, END, START
-from riskshare.store.entries import Reseal
+from riskshare.store.entries import Reseal, waiting
 from riskshare.store.failures import guarded
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ class Staging:
         with guarded():
             async with self._connection.transaction():
                 await self._connection.execute("set local synchronous_commit = on")
+                # Whoever cancels waits for the end from now on: if at that for our table, each would wait for the other.
+                self._check(await self._connection.execute(SQL["hold"], self.row.id))
                 short = await self._connection.fetchval(self._applying.sql("is_short"), FEW_ROWS)
                 ahead = None if short else self._pool
                 counts = await self._applying.write(change, self.row.never_upto, replace, most_withdrawn, ahead=ahead)
@@ -243,8 +245,13 @@ class Imports:
             return [BadRow(*row) for row in await self._pool.fetch(SQL["faults"], import_id, after, limit)]
 
     async def cancel(self, import_id: UUID, code: str | None = None) -> bool:
-        """End an import that was not committed, and drop its rows; whether there was one to end. `code` says why."""
-        with guarded():
+        """End an import that was not committed, and drop its rows; whether there was one to end. `code` says why.
+
+        Raises:
+            StoreError: `list_busy`, it is being committed, and that takes long.
+
+        """
+        with guarded(), waiting():
             async with self._pool.acquire() as connection, connection.transaction():
                 return await _cancel(connection, import_id, code)
 
