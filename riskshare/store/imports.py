@@ -110,6 +110,7 @@ class Staging:
         """What a commit would do, as the list is now."""
         with guarded():
             async with self._connection.transaction():
+                await self._hold()
                 return await self._applying.count(replace=replace)
 
     async def commit(
@@ -132,8 +133,7 @@ class Staging:
         with guarded():
             async with self._connection.transaction():
                 await self._connection.execute("set local synchronous_commit = on")
-                # Whoever cancels waits for the end from now on: if at that for our table, each would wait for the other.
-                self._check(await self._connection.execute(SQL["hold"], self.row.id))
+                await self._hold()
                 short = await self._connection.fetchval(self._applying.sql("is_short"), FEW_ROWS)
                 ahead = None if short else self._pool
                 counts = await self._applying.write(change, self.row.never_upto, replace, most_withdrawn, ahead=ahead)
@@ -158,6 +158,13 @@ class Staging:
         kept = None if counts is None else json.dumps(asdict(counts))
         self._check(await self._connection.execute(SQL["end"], self.row.id, state, kept, code, ("read", "refused")))
 
+    async def _hold(self) -> None:
+        """Let whoever cancels wait for the end of the transaction: the table stays until then.
+
+        They wait for this row first. If they had it, and waited for the table, a commit would wait for them in its turn.
+        """
+        self._check(await self._connection.execute(SQL["hold"], self.row.id))
+
     def _check(self, status: str) -> None:
         if not affected(status):
             raise InputError("Somebody has cancelled this import: nothing was changed.", code="import_cancelled")
@@ -178,6 +185,7 @@ class Staging:
         """The rows that a later row overrides: its line, and that of the row that counts."""
         with guarded():
             async with self._connection.transaction():
+                await self._hold()
                 cursor = await self._connection.cursor(self._applying.sql("repeated"))
                 while rows := await cursor.fetch(PAGE):
                     for row in rows:
