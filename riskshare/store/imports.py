@@ -161,7 +161,7 @@ class Staging:
     async def _hold(self) -> None:
         """Let whoever cancels wait for the end of the transaction: the table stays until then.
 
-        They wait for this row first. If they had it, and waited for the table, a commit would wait for them in its turn.
+        They wait for this row. If they had it, and waited for the table, a commit would wait for them in its turn.
         """
         self._check(await self._connection.execute(SQL["hold"], self.row.id))
 

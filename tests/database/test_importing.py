@@ -298,7 +298,15 @@ async def test_a_list_takes_one_import_at_a_time(office):
     assert (await office.run(NUMBERS)).committed
 
 
-@pytest.mark.parametrize("step", ["count", "repeated", "commit"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda staging: staging.count(replace=True),
+        lambda staging: anext(staging.repeated()),
+        lambda staging: staging.commit(Change("ops", "import", "r"), replace=None),
+    ],
+    ids=["count", "repeated", "commit"],
+)
 async def test_an_import_that_is_cancelled_between_two_steps_says_so_at_the_next(office, step):
     of = await office.store.lists.list_named("fraud")
     wanted = NewImport(uuid4(), of.id, bytes(32), "csv", "ops", "add", office.clock(), 0, 1)
@@ -306,12 +314,7 @@ async def test_an_import_that_is_cancelled_between_two_steps_says_so_at_the_next
         await staging.finish()
         assert await office.store.imports.cancel(wanted.id)
         with pytest.raises(InputError) as refused:
-            if step == "count":
-                await staging.count(replace=True)
-            elif step == "repeated":
-                await anext(staging.repeated())
-            else:
-                await staging.commit(Change("ops", "import", "r"), replace=None)
+            await step(staging)
     assert refused.value.code == "import_cancelled"
 
 
