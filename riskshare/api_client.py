@@ -18,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 import aiohttp
@@ -208,13 +208,13 @@ class Client:
         once = not isinstance(file, Path | bytes)
         head, name = (b"", "") if isinstance(file, AsyncIterable) else await asyncio.to_thread(_head, file)
         headers = {"Content-Type": MEDIA_TYPES[format_of(head, name, given)]}
-        path = f"/v1/lists/{list_name}/imports?{urlencode(_query(wanted))}"
+        path = _path(list_name, f"imports?{urlencode(_query(wanted))}")
         data = await self._send("POST", path, partial(_parts, file), seconds, headers, attempts=1 if once else None)
         return _read(ImportModel, data)
 
     async def imports(self, list_name: str) -> tuple[ImportModel, ...]:
         """The last imports into an own list, newest first."""
-        path = f"/v1/lists/{list_name}/imports"
+        path = _path(list_name, "imports")
         return _read(ImportsResponse, await self._send("GET", path, None, self._timeout, {})).imports
 
     async def find_import(self, list_name: str, import_id: str) -> ImportModel:
@@ -241,14 +241,14 @@ class Client:
         following: int | None = after
         while following is not None:
             query = urlencode({"after": following, "limit": MAX_ERRORS})
-            path = f"/v1/lists/{list_name}/imports/{import_id}/errors?{query}"
+            path = _path(list_name, f"imports/{quote(import_id, safe='')}/errors?{query}")
             page = _read(RowErrorsResponse, await self._send("GET", path, None, self._timeout, {}))
             for error in page.errors:
                 yield error
             following = page.after
 
     async def _import(self, method: str, list_name: str, import_id: str) -> ImportModel:
-        path = f"/v1/lists/{list_name}/imports/{import_id}"
+        path = _path(list_name, f"imports/{quote(import_id, safe='')}")
         return _read(ImportModel, await self._send(method, path, None, self._timeout, {}))
 
     async def _decide(
@@ -258,7 +258,7 @@ class Client:
         return await self._change(list_name, action, {"identifiers": list(identifiers), **which}, key)
 
     async def _change(self, list_name: str, action: str, body: Mapping[str, Any], key: str | None) -> EntriesResponse:
-        path = f"/v1/lists/{list_name}/entries{action}"
+        path = _path(list_name, f"entries{action}")
         return _read(EntriesResponse, await self._post(path, body, self._timeout, key or str(uuid4())))
 
     async def _post(self, path: str, body: Mapping[str, Any], seconds: float, key: str) -> bytes:
@@ -353,6 +353,11 @@ def question(
 
 def _plain(entry: EntryRequest | Mapping[str, Any]) -> dict[str, Any]:
     return entry.model_dump(mode="json", exclude_none=True) if isinstance(entry, EntryRequest) else dict(entry)
+
+
+def _path(list_name: str, what: str) -> str:
+    """The path of something of a list, whatever the program has taken for the list's name."""
+    return f"/v1/lists/{quote(list_name, safe='')}/{what}"
 
 
 def _head(file: Path | bytes) -> tuple[bytes, str]:

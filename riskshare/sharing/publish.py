@@ -341,7 +341,7 @@ class Publisher:
         It is the first snapshot of a chain, or takes the place of segments that are lost or have changed too much.
         """
         job = await self._job(row, epoch, await self._last(row, epoch))
-        held = await asyncio.to_thread(self._composer.hold, job)
+        held = self._composer.hold(job)  # not in a thread: if this were ended meanwhile, nobody would let it go
         if held is None:
             return 0  # another process computes it, and tells when it is done
         try:

@@ -217,7 +217,7 @@ def _done(counts: ImportCounts) -> ChangeCounts:
 
 
 def _check_share(counts: ImportCounts, most: int) -> None:
-    """Of all entries that are not withdrawn, those that are neither named nor disputed would be."""
+    """Of all entries that are not withdrawn, those that the file does not name would be, disputed ones too."""
     live = counts.same + counts.replaced + counts.disputed + counts.withdrawn
     if 100 * counts.withdrawn > most * live:
         raise InputError(

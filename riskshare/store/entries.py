@@ -49,7 +49,7 @@ async def locked(connection: Connection, list_id: int) -> ListRow:
         StoreError: `list_busy`, another change of it took too long.
 
     """
-    with _waiting():
+    with waiting():
         return await read_list(connection, list_id, "lock_list")
 
 
@@ -70,12 +70,13 @@ async def adding(connection: Connection, list_id: int) -> None:
         StoreError: `list_busy`, a large import was not written in the time that there is for a statement.
 
     """
-    with _waiting():
+    with waiting():
         await connection.execute(SQL["lock_adding"], LIST_ADDING_LOCKS, list_id)
 
 
 @contextmanager
-def _waiting() -> Iterator[None]:
+def waiting() -> Iterator[None]:
+    """Tell whoever has waited too long for an import what to do. Raises StoreError `list_busy`."""
     try:
         yield
     except asyncpg.QueryCanceledError:

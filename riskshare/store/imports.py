@@ -26,7 +26,7 @@ from riskshare.store.applying import IMPORTS as SQL
 from riskshare.store.applying import STATEMENT_SECONDS, Applying
 from riskshare.store.connection import IMPORT_LOCKS, LIST_IMPORT_LOCKS, Target, affected
 from riskshare.store.copy_rows import COLUMNS, END, START
-from riskshare.store.entries import Reseal
+from riskshare.store.entries import Reseal, waiting
 from riskshare.store.failures import guarded
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class Staging:
         """What a commit would do, as the list is now."""
         with guarded():
             async with self._connection.transaction():
+                await self._hold()
                 return await self._applying.count(replace=replace)
 
     async def commit(
@@ -132,6 +133,7 @@ class Staging:
         with guarded():
             async with self._connection.transaction():
                 await self._connection.execute("set local synchronous_commit = on")
+                await self._hold()
                 short = await self._connection.fetchval(self._applying.sql("is_short"), FEW_ROWS)
                 ahead = None if short else self._pool
                 counts = await self._applying.write(change, self.row.never_upto, replace, most_withdrawn, ahead=ahead)
@@ -156,6 +158,13 @@ class Staging:
         kept = None if counts is None else json.dumps(asdict(counts))
         self._check(await self._connection.execute(SQL["end"], self.row.id, state, kept, code, ("read", "refused")))
 
+    async def _hold(self) -> None:
+        """Let whoever cancels wait for the end of the transaction: the table stays until then.
+
+        They wait for this row. If they had it, and waited for the table, a commit would wait for them in its turn.
+        """
+        self._check(await self._connection.execute(SQL["hold"], self.row.id))
+
     def _check(self, status: str) -> None:
         if not affected(status):
             raise InputError("Somebody has cancelled this import: nothing was changed.", code="import_cancelled")
@@ -176,6 +185,7 @@ class Staging:
         """The rows that a later row overrides: its line, and that of the row that counts."""
         with guarded():
             async with self._connection.transaction():
+                await self._hold()
                 cursor = await self._connection.cursor(self._applying.sql("repeated"))
                 while rows := await cursor.fetch(PAGE):
                     for row in rows:
@@ -243,8 +253,13 @@ class Imports:
             return [BadRow(*row) for row in await self._pool.fetch(SQL["faults"], import_id, after, limit)]
 
     async def cancel(self, import_id: UUID, code: str | None = None) -> bool:
-        """End an import that was not committed, and drop its rows; whether there was one to end. `code` says why."""
-        with guarded():
+        """End an import that was not committed, and drop its rows; whether there was one to end. `code` says why.
+
+        Raises:
+            StoreError: `list_busy`, it is being committed, and that takes long.
+
+        """
+        with guarded(), waiting():
             async with self._pool.acquire() as connection, connection.transaction():
                 return await _cancel(connection, import_id, code)
 

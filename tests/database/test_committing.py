@@ -399,3 +399,28 @@ async def test_an_importer_that_is_killed_before_its_commit_leaves_nothing_and_g
     said, _ = await importer.communicate(b"")
     assert b"committed 6000 0" in said
     assert b"began 6000" in said
+
+
+# --- who cancels
+
+
+async def test_whoever_cancels_an_import_that_is_being_committed_comes_too_late(house, halted, begun):
+    [row] = await house.store.imports.imports_of((await house.list()).id, 1)
+    cancelling = asyncio.create_task(house.store.imports.cancel(row.id))
+    await house.waiting()
+    counts = await finish(begun, halted)
+    assert await cancelling is False
+    assert (counts.new, counts.replaced) == (2, 2)
+    assert (await house.store.imports.import_with(row.id)).state == "committed"
+
+
+async def test_whoever_cancels_too_early_for_that_is_told_why(house, halted, begun, dsn):
+    [row] = await house.store.imports.imports_of((await house.list()).id, 1)
+    hurried = await Store.open(dsn, statement_seconds=0.5)
+    try:
+        with pytest.raises(StoreError) as refused:
+            await hurried.imports.cancel(row.id)
+    finally:
+        await hurried.close()
+    assert refused.value.code == "list_busy"
+    assert (await finish(begun, halted)).new == 2

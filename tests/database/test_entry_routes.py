@@ -257,6 +257,18 @@ async def test_the_client_has_it_all(desk):
             await client.show(ONE)
 
 
+@pytest.mark.parametrize("name", ["a b", "fraud?x=y", "fraud/entries#", "fr\u00e4ud", "../v1", "%66raud", "a\r\nb"])
+async def test_the_client_names_just_the_list_that_it_was_given(desk, sql, name):
+    async with desk.client() as client:
+        with pytest.raises(InputError) as refused:
+            await client.list_entries(name, [{"identifier": ONE}])
+        assert refused.value.code == "not_found"
+        with pytest.raises(InputError) as refused:
+            await client.imports(name)
+        assert refused.value.code == "not_found"
+    assert await sql.fetchval("select count(*) from list_changes") == 0
+
+
 async def test_a_thousand_entries_go_in_one_request(desk, sql):
     status, body = await desk.put(*(f"phone:+86138{n:08}" for n in range(1000)))
     assert (status, body["changed"]) == (200, 1000)

@@ -24,7 +24,7 @@ from riskshare.membership.identifier import parse
 from riskshare.membership.record import Record
 from riskshare.sharing.entry import DataKey, content_of
 from riskshare.sharing.importing import Order
-from riskshare.sharing.kept import ListCounts
+from riskshare.sharing.kept import Change, ListCounts
 from riskshare.sharing.rows import Defaults
 from riskshare.sharing.staged import NewImport, SavedMapping
 from tests.simulator.importing import Noting, importer_over
@@ -296,6 +296,26 @@ async def test_a_list_takes_one_import_at_a_time(office):
     row = await office.store.imports.import_with(staging.row.id)
     assert (row.running, row.interrupted) == (False, True)
     assert (await office.run(NUMBERS)).committed
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda staging: staging.count(replace=True),
+        lambda staging: anext(staging.repeated()),
+        lambda staging: staging.commit(Change("ops", "import", "r"), replace=None),
+    ],
+    ids=["count", "repeated", "commit"],
+)
+async def test_an_import_that_is_cancelled_between_two_steps_says_so_at_the_next(office, step):
+    of = await office.store.lists.list_named("fraud")
+    wanted = NewImport(uuid4(), of.id, bytes(32), "csv", "ops", "add", office.clock(), 0, 1)
+    async with office.store.imports.staging(wanted) as staging:
+        await staging.finish()
+        assert await office.store.imports.cancel(wanted.id)
+        with pytest.raises(InputError) as refused:
+            await step(staging)
+    assert refused.value.code == "import_cancelled"
 
 
 async def test_an_import_can_be_cancelled(office):

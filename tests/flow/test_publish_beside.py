@@ -352,6 +352,24 @@ async def first_epoch(desk):
     return desk.store.all_epochs[0]
 
 
+async def test_a_building_that_is_taken_at_the_very_end_of_a_pass_is_let_go(desk, of, monkeypatch):
+    publisher = desk.publisher()
+    true, loop = publisher._composer.hold, asyncio.get_running_loop()
+
+    def hold(job):
+        held = true(job)
+        loop.call_soon_threadsafe(passing.cancel)
+        return held
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher._composer, "hold", hold)
+        passing = asyncio.create_task(publisher.refresh())
+        with pytest.raises(asyncio.CancelledError):
+            await passing
+    assert await publisher.refresh() == 1
+    assert (await shown(desk, of)).listed() == PHONES[:10]
+
+
 async def test_buildings_that_nobody_needs_are_removed(desk, of):
     publisher = desk.publisher()
     await publisher.refresh()
