@@ -113,11 +113,9 @@ async def test_many_callers_share_few_commits(store, made, sql):
     receipts = [made.receipt(counterparty=f"m{index % 7}") for index in range(200)]
     async with owner(store) as commits:
         await commits.warm()
-        before = int(await sql.fetchval("select pg_current_xact_id()::text"))
         assert await asyncio.gather(*map(commits.keep, receipts)) == receipts
-        after = int(await sql.fetchval("select pg_current_xact_id()::text"))
     assert await rows(sql, "receipts") == 200
-    assert after - before <= 4
+    assert await sql.fetchval("select count(distinct xmin::text) from receipts") <= 3  # transactions that wrote them
 
 
 async def test_more_than_one_flush_holds_all_arrive(store, made, sql):

@@ -35,6 +35,7 @@ class Intake:
         await self._staging.add(Piece(Place(self._line, self._line), len(rows), len(rows), b"".join(parts), ()))
 
     async def count(self, *, replace: bool = False) -> ImportCounts:
+        await self._staging.finish()
         return await self._staging.count(replace=replace)
 
     async def commit(self, change: Change, *, replace: tuple[str, Reseal] | None = None) -> ImportCounts:
