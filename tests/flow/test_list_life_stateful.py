@@ -282,8 +282,7 @@ class ListMachine(RuleBasedStateMachine):
                 self.passing = passing
 
         if self.run(withdrawn()):
-            self.run(self.published.load())
-            self.note_what_is_served()
+            self.serve()
             for name in who:
                 self.polled(self.followers[name])
         self.run(self.passing)
