@@ -50,8 +50,10 @@ class Beside:
         """End a wait: something has changed."""
         self._stir.set()
 
-    async def begin(self, place: Hashable, work: Work, *, patience: float = PATIENCE) -> None:
+    async def begin(self, place: Hashable, work: Work, *, patience: float | None = None) -> None:
         """Begin a work, unless one is under way at this place or was in trouble there a moment ago.
+
+        It is waited for so many seconds, `PATIENCE` unless said otherwise.
 
         Raises:
             StoreError: PostgreSQL is away.
@@ -60,7 +62,7 @@ class Beside:
         if place in self._tasks or (place in self._not_before and self._now() < self._not_before[place]):
             return
         self._tasks[place] = task = asyncio.ensure_future(work())
-        await asyncio.wait([task], timeout=patience)
+        await asyncio.wait([task], timeout=PATIENCE if patience is None else patience)
         self._collect()
 
     async def wait(self, seconds: float) -> None:
