@@ -185,8 +185,9 @@ def test_a_withdrawal_is_seen_while_a_large_import_is_being_committed(
     asyncio.run(both())
     for name in ("bank", "hasty"):
         until(lambda name=name: network.check(name, MANY[0])["verdict"] == "hit", f"all of it at {name}", seconds=12)
-        until(lambda name=name: network.check(name, MANY[9])["verdict"] == "hit", f"its last row at {name}", seconds=12)
-        assert "hit" not in {answer["verdict"] for answer in until_clear(network, name, LISTED[8])}
+        assert network.check(name, MANY[9])["verdict"] == "hit"
+        before = {(answer["verdict"], status_of(answer)["shop"]) for answer in until_clear(network, name, LISTED[8])}
+        assert before <= ({("incomplete", "stale")} if name == "hasty" else set())  # on a busy machine
 
 
 def test_a_withdrawal_is_seen_while_a_large_change_is_being_computed(network: Running) -> None:
