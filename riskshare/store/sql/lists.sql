@@ -145,13 +145,7 @@ where e.id = n.id
 -- The last row of an import that names a handle counts. What stands there decides what becomes of it.
 create temporary table settled on commit drop as
 select n.handle, n.line, n.content,
-       case
-           when e.id is null then 'new'
-           when e.state = 'disputed' then 'disputed'
-           when e.state = 'withdrawn' then case when e.reason = any($2::text[]) then 'barred' else 'relisted' end
-           when e.content = n.content then 'same'
-           else 'replaced'
-       end as effect,
+       case when e.id is null then 'new' else import_effect(e.state, e.reason, e.content, n.content, $2) end as effect,
        false as late
 from (select distinct on (handle) handle, line, content from incoming order by handle, line desc) as n
 left join entries e on e.list_id = $1 and e.handle = n.handle
@@ -173,13 +167,7 @@ with changed as (
 )
 insert into settled (handle, line, content, effect, late)
 select c.handle, f.line, f.content,
-       case
-           when f.line is null then 'missing'
-           when c.state = 'disputed' then 'disputed'
-           when c.state = 'withdrawn' then case when c.reason = any($4::text[]) then 'barred' else 'relisted' end
-           when c.content = f.content then 'same'
-           else 'replaced'
-       end,
+       case when f.line is null then 'missing' else import_effect(c.state, c.reason, c.content, f.content, $4) end,
        true
 from changed c
 left join former f on f.handle = c.handle

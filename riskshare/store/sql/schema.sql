@@ -183,6 +183,18 @@ create table import_rows_pattern (
 );
 alter table import_rows_pattern alter column sealed set storage external;
 
+-- What a row of an import does to the entry that stands there; withdrawn for one of the `barred` reasons it stays off.
+create function import_effect(state text, reason text, standing bytea, coming bytea, barred text[]) returns text
+    language sql immutable parallel safe
+    as $$
+        select case
+            when state = 'disputed' then 'disputed'
+            when state = 'withdrawn' then case when reason = any(barred) then 'barred' else 'relisted' end
+            when standing = coming then 'same'
+            else 'replaced'
+        end
+    $$;
+
 -- How the columns of a list's files are called, from its last import that said so.
 create table list_mappings (
     list_id integer primary key references lists,
