@@ -13,6 +13,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -66,7 +67,22 @@ _OWN = "own peer"
 _AGAIN = frozenset({409, 429, 502, 503, 504})
 _UNDER_WAY = frozenset({"reading", "read"})
 _Model = TypeVar("_Model", bound=BaseModel)
-_Parts = Callable[[], AsyncIterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Request:
+    """One request, with a body of `json` or of `parts`, made anew each time; the answer may take so many `seconds`.
+
+    What can be sent `once` only is not sent again where there was no answer.
+    """
+
+    method: str
+    path: str
+    seconds: float
+    json: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    parts: Callable[[], AsyncIterable[bytes]] | None = None
+    once: bool = False
 
 
 class Client:
@@ -153,7 +169,7 @@ class Client:
 
     async def lists(self) -> tuple[ListModel, ...]:
         """The lists that a check consults, and how fresh they are."""
-        return _read(ListsResponse, await self._send("GET", "/v1/lists", None, self._timeout, {})).lists
+        return _read(ListsResponse, await self._get("/v1/lists")).lists
 
     async def list_entries(
         self,
@@ -185,7 +201,8 @@ class Client:
     async def show(self, identifier: str, list_name: str | None = None) -> tuple[EntryModel, ...]:
         """Why an identifier stands on own lists, its history, and which members hold it."""
         body = {"identifier": identifier, "list": list_name}
-        return _read(EntryResponse, await self._send("POST", "/v1/entries/show", body, self._timeout, {})).entries
+        asked = _Request("POST", "/v1/entries/show", self._timeout, body)
+        return _read(EntryResponse, await self._send(asked)).entries
 
     async def begin_import(
         self,
@@ -209,13 +226,13 @@ class Client:
         head, name = (b"", "") if isinstance(file, AsyncIterable) else await asyncio.to_thread(_head, file)
         headers = {"Content-Type": MEDIA_TYPES[format_of(head, name, given)]}
         path = _path(list_name, f"imports?{urlencode(_query(wanted))}")
-        data = await self._send("POST", path, partial(_parts, file), seconds, headers, attempts=1 if once else None)
-        return _read(ImportModel, data)
+        sent = _Request("POST", path, seconds, headers=headers, parts=partial(_parts, file), once=once)
+        return _read(ImportModel, await self._send(sent))
 
     async def imports(self, list_name: str) -> tuple[ImportModel, ...]:
         """The last imports into an own list, newest first."""
         path = _path(list_name, "imports")
-        return _read(ImportsResponse, await self._send("GET", path, None, self._timeout, {})).imports
+        return _read(ImportsResponse, await self._get(path)).imports
 
     async def find_import(self, list_name: str, import_id: str) -> ImportModel:
         """How an import stands."""
@@ -242,14 +259,14 @@ class Client:
         while following is not None:
             query = urlencode({"after": following, "limit": MAX_ERRORS})
             path = _path(list_name, f"imports/{quote(import_id, safe='')}/errors?{query}")
-            page = _read(RowErrorsResponse, await self._send("GET", path, None, self._timeout, {}))
+            page = _read(RowErrorsResponse, await self._get(path))
             for error in page.errors:
                 yield error
             following = page.after
 
     async def _import(self, method: str, list_name: str, import_id: str) -> ImportModel:
         path = _path(list_name, f"imports/{quote(import_id, safe='')}")
-        return _read(ImportModel, await self._send(method, path, None, self._timeout, {}))
+        return _read(ImportModel, await self._send(_Request(method, path, self._timeout)))
 
     async def _decide(
         self, list_name: str, action: str, identifiers: Iterable[str], which: dict[str, Any]
@@ -261,26 +278,19 @@ class Client:
         path = _path(list_name, f"entries{action}")
         return _read(EntriesResponse, await self._post(path, body, self._timeout, key or str(uuid4())))
 
-    async def _post(self, path: str, body: Mapping[str, Any], seconds: float, key: str) -> bytes:
-        headers = {"Idempotency-Key": f'"{key}"'}
-        return await self._send("POST", path, body, self._timeout + seconds, headers)
+    async def _get(self, path: str) -> bytes:
+        return await self._send(_Request("GET", path, self._timeout))
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | _Parts | None,
-        seconds: float,
-        headers: Mapping[str, str],
-        *,
-        attempts: int | None = None,
-    ) -> bytes:
-        """Send until there is an answer, at most `attempts` times."""
+    async def _post(self, path: str, body: Mapping[str, Any], seconds: float, key: str) -> bytes:
+        return await self._send(_Request("POST", path, self._timeout + seconds, body, {"Idempotency-Key": f'"{key}"'}))
+
+    async def _send(self, request: _Request) -> bytes:
+        """Send until there is an answer, at most so many times."""
         pause = FIRST_PAUSE
-        most = self._attempts if attempts is None else attempts
+        most = 1 if request.once else self._attempts
         for attempt in range(1, most + 1):
             try:
-                status, data, after = await self._once(method, path, body, seconds, headers)
+                status, data, after = await self._once(request)
             except (PeerDown, PeerLate, PeerGarbage) as error:
                 if attempt == most or error.code == "peer_garbage":
                     raise
@@ -294,23 +304,16 @@ class Client:
             pause = min(2 * pause, LONGEST_PAUSE)
         raise ValueError("at least one attempt is needed")
 
-    async def _once(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | _Parts | None,
-        seconds: float,
-        headers: Mapping[str, str],
-    ) -> tuple[int, bytes, float]:
-        sent: dict[str, Any] = {"data": body()} if callable(body) else {"json": body}
+    async def _once(self, request: _Request) -> tuple[int, bytes, float]:
         try:
             async with self._session.request(
-                method,
-                URL(self._url + path, encoded=True),
-                **sent,
-                headers=headers,
+                request.method,
+                URL(self._url + request.path, encoded=True),
+                json=request.json,
+                data=request.parts() if request.parts is not None else None,
+                headers=request.headers,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=seconds),
+                timeout=aiohttp.ClientTimeout(total=request.seconds),
             ) as response:
                 chunks: list[bytes] = []
                 size = 0
