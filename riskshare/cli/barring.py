@@ -90,7 +90,7 @@ async def _add(config_file: Path, wish: Wish, rules: list[NeverRule], bad: list[
         for one in found if kept else ():
             withdrawn[one.of.name] = await barring.withdraw(one, rules, wish.author)
             if withdrawn[one.of.name]:
-                await await_publication(own, one.of.name, screen)
+                await await_publication(own, one.of.name, screen, withdrawals=True)
     new = sum(fresh for _, fresh in kept)
     screen.result(
         {

@@ -111,7 +111,8 @@ async def _decide(config_file: Path, wish: Wish, chosen: _Chosen, change: Change
         of = await own.list_named(wish.name)
         settled = await decider_of(own).decide(of, change, identifiers=chosen.identifiers, case=wish.case)
         done = sum(one.code is None for one in settled)
-        outcome = await await_publication(own, of.name, screen) if done else None
+        withdrawals = change.action == "withdraw"
+        outcome = await await_publication(own, of.name, screen, withdrawals=withdrawals) if done else None
         full = f"{own.member.name}/{of.name}"
     told = _Told(full, change, settled, chosen)
     screen.result({**told.to_json(), **(outcome.to_json() if outcome else {})})

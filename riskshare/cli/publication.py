@@ -72,15 +72,18 @@ async def newest(store: Store, of: ListRow, at: datetime) -> list[Published]:
     return found
 
 
-async def await_publication(own: Own, name: str, screen: Screen) -> Outcome:
-    """Wait until a running peer has published all that a list holds now, at most 15 seconds."""
+async def await_publication(own: Own, name: str, screen: Screen, *, withdrawals: bool = False) -> Outcome:
+    """Wait until a running peer has published all that a list holds now, at most 15 seconds.
+
+    `withdrawals`: only those count, which do not wait for a larger change that is being computed.
+    """
     of = await own.list_named(name)
     if not await peer_runs(own.store):
         return Outcome(running=False, published=None)
     with screen.err.status("The peer is publishing …"):
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                return Outcome(running=True, published=await _until_published(own.store, of))
+                return Outcome(running=True, published=await _until_published(own.store, of, withdrawals=withdrawals))
         except TimeoutError:
             return Outcome(running=True, published=None)
 
@@ -93,9 +96,10 @@ async def peer_runs(store: Store) -> bool:
     return await is_led(store)
 
 
-async def _until_published(store: Store, of: ListRow) -> Published:
+async def _until_published(store: Store, of: ListRow, *, withdrawals: bool) -> Published:
     while True:
         for published in reversed(await newest(store, of, now())):
-            if published.snapshot.changed >= of.changed:
+            snapshot = published.snapshot
+            if (snapshot.withdrawn if withdrawals else snapshot.changed) >= of.changed:
                 return published
         await asyncio.sleep(PAUSE_SECONDS)

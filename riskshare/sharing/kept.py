@@ -274,7 +274,8 @@ class EpochRow:
 class SnapshotRow:
     """A snapshot that this member published. Entries up to change number `changed` are in it.
 
-    `segments` are the file digests of its segments, in order.
+    `segments` are the file digests of its segments, in order. Withdrawals that do not wait for a larger change
+    (`composing.Composer.urgent`) are in it up to number `withdrawn`.
     """
 
     list_id: int
@@ -288,6 +289,7 @@ class SnapshotRow:
     expires_at: datetime
     changed: int
     segments: tuple[bytes, ...] = field(repr=False)
+    withdrawn: int
 
 
 @dataclass(frozen=True, slots=True)

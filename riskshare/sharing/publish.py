@@ -41,7 +41,7 @@ from riskshare.errors import SegmentError
 from riskshare.membership.identifier import NORMALISATION
 from riskshare.sharing import composing
 from riskshare.sharing.beside import Beside
-from riskshare.sharing.composing import Builders, Composer, Entries, Held, Job, TooManyChanges, Watch
+from riskshare.sharing.composing import Builders, Composer, Entries, Held, Job, TooManyChanges, Urgent, Watch
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.kept import EpochRow, ListRow, Resealed, SegmentRow, SnapshotRow, State, StoredEntry
 from riskshare.sharing.overlong import Lists as OverlongLists
@@ -93,6 +93,9 @@ class Shelf(EpochShelf, Protocol):
         self, snapshot: SnapshotRow, segments: Sequence[SegmentRow], expected_previous_version: int
     ) -> bool:
         """Store a snapshot with its new segments if the newest version is the one expected; tell the others."""
+
+    async def note_withdrawn(self, snapshot: SnapshotRow, upto: int) -> None:
+        """Note that withdrawals up to this number are in a snapshot already."""
 
 
 class Buildings(composing.Buildings, Protocol):
@@ -158,7 +161,7 @@ class Publisher:
         self._now = now
         self._random = random
         self._beside = Beside(now)
-        self._ahead: dict[tuple[int, bytes], int] = {}
+        self._urgent = Urgent()
         self._one_at_a_time: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._merging = asyncio.Semaphore(1)
         self._building = asyncio.Semaphore(BASES)
@@ -245,10 +248,12 @@ class Publisher:
 
     async def _job(self, row: ListRow, epoch: EpochRow, last: SnapshotRow | None) -> Job:
         if last is None:
-            canaries, upto = await self._canaries(row), 0
+            canaries, upto, withdrawn = await self._canaries(row), 0, 0
         else:
-            canaries, upto = parse_canonical_json(last.statement, limit=MAX_BYTES)["canaries"], last.changed
-        return Job(row, f"{self._member}/{row.name}", epoch, self._epochs.key(epoch), last, canaries, upto)
+            canaries = parse_canonical_json(last.statement, limit=MAX_BYTES)["canaries"]
+            upto, withdrawn = last.changed, last.withdrawn
+        key = self._epochs.key(epoch)
+        return Job(row, f"{self._member}/{row.name}", epoch, key, last, canaries, upto, withdrawn)
 
     async def _bring_to_date(self, row: ListRow, epoch: EpochRow) -> int:
         """Publish what changed in a list since its last snapshot, or begin to compute it; or a first base."""
@@ -278,18 +283,22 @@ class Publisher:
 
     async def _go_ahead(self, job: Job, kept: Sequence[SegmentRow], *, young: bool) -> int:
         """Publish the withdrawals that do not wait for a larger change, which is being computed."""
-        place = (job.row.id, job.epoch.digest)
         try:
             view = await self._composer.view(job, kept)
-            delta, upto = await self._composer.urgent(job, view, max(job.upto, self._ahead.get(place, 0)))
+            delta, upto = await self._composer.urgent(job, view, self._urgent.since(job))
         except SegmentError:
             return 0  # a base is being computed: there is nothing to go upon
-        except TooManyChanges:  # they are the large change, or the most of it; what comes after them does not wait
-            self._ahead[place] = job.row.changed
+        except TooManyChanges:
+            self._urgent.pass_over(job)
             return 0
-        published = 0 if delta is None and young else await self._append(job, kept, [delta] if delta else [])
+        self._urgent.found(job, upto)
+        published = 0
+        if delta is not None or not young:
+            published = await self._append(job, kept, [delta] if delta else [])
+        elif job.last is not None:  # no snapshot has shown what is withdrawn: there is nothing to publish
+            await self._shelf.note_withdrawn(job.last, job.withdrawn)
         if published or delta is None:
-            self._ahead[place] = upto
+            self._urgent.done(job, upto)
         return published
 
     async def _append(self, job: Job, kept: Sequence[SegmentRow], fresh: Sequence[SegmentRow]) -> int:
@@ -422,6 +431,7 @@ class Publisher:
             expires_at=snapshot.expires_at,
             changed=job.upto,
             segments=tuple(segment.ref.file_digest for segment in segments),
+            withdrawn=max(job.upto, job.withdrawn, last.withdrawn if last else 0),
         )
         return int(await self._shelf.publish(row, fresh, last.version if last else 0))
 

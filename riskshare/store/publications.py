@@ -100,6 +100,12 @@ class Publications:
                 return True
         return False
 
+    async def note_withdrawn(self, snapshot: SnapshotRow, upto: int) -> None:
+        """Note that withdrawals up to this number are in a snapshot already: it never showed what they withdraw."""
+        with guarded():
+            place = snapshot.list_id, snapshot.epoch, snapshot.version
+            await self._pool.execute(_SQL["note_withdrawn"], *place, upto)
+
     async def latest_snapshot(self, list_id: int, epoch: bytes) -> SnapshotRow | None:
         """The newest snapshot of a list under an epoch (its digest)."""
         with guarded():
@@ -212,6 +218,7 @@ def _snapshot_arguments(snapshot: SnapshotRow) -> tuple[object, ...]:
         snapshot.expires_at,
         snapshot.changed,
         snapshot.segments,
+        snapshot.withdrawn,
     )
 
 

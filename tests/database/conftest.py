@@ -121,6 +121,7 @@ class Made:
             expires_at=issued_at + timedelta(days=1),
             changed=changed,
             segments=tuple(one.ref.file_digest for one in segments),
+            withdrawn=changed,
         )
 
 

@@ -168,6 +168,16 @@ async def test_a_large_import_into_an_empty_list_is_one_change(store, house):
     assert (noted.counts.added, noted.import_id) == (6, report.id)
 
 
+@pytest.mark.parametrize(("replace", "ahead"), [(False, 1), (True, applying.AHEAD)])
+async def test_few_rows_take_the_lock_first_unless_they_replace_the_list(house, monkeypatch, replace, ahead):
+    """What they replace may be millions of entries: these are written before the lock is taken."""
+    monkeypatch.setattr(imports, "FEW_ROWS", 5_000)
+    before = (await house.list()).changed
+    counts = (await house.bring({0: "low"}, replace=replace)).counts
+    assert (counts.replaced, counts.withdrawn) == (1, 8 if replace else 0)
+    assert (await house.list()).changed == before + ahead
+
+
 async def test_nothing_is_seen_of_an_import_before_its_commit_and_all_of_it_then(house, halted, begun):
     before = await house.stands()
     assert await house.stands("other") == before

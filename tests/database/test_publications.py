@@ -91,6 +91,16 @@ async def test_a_publisher_that_saw_another_version_writes_nothing(store, mine, 
     assert await store.publications.segment(other.ref.file_digest) is None
 
 
+async def test_what_no_snapshot_has_shown_is_noted_as_withdrawn_and_never_less(store, mine, epoch, made):
+    base = made.segment(mine.id, epoch.digest)
+    first = made.snapshot(mine.id, epoch.digest, 1, [base], changed=3)
+    await store.publications.publish(first, [base], 0)
+    for upto, noted in (7, 7), (5, 7):
+        await store.publications.note_withdrawn(first, upto)
+        found = await store.publications.latest_snapshot(mine.id, epoch.digest)
+        assert (found.changed, found.withdrawn) == (3, noted)
+
+
 async def test_of_publishers_at_once_one_wins(store, mine, epoch, made):
     segments = [made.segment(mine.id, epoch.digest) for _ in range(8)]
     results = await asyncio.gather(

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 
+from riskshare.cli import publication
+from riskshare.cli.acting import Own
+from riskshare.cli.screen import Screen
+from riskshare.store.leader import Leadership
 from tests.database.test_publish import NUMBERS, House
 
 PUBLISHER = textwrap.dedent("""
@@ -45,7 +50,7 @@ async def house(store, tmp_path):
 
 
 @pytest.mark.parametrize(("step", "most"), [("delta", 100), ("base", 5)])
-async def test_a_process_is_killed_while_it_computes_a_large_change(house, dsn, step, most):
+async def test_a_process_is_killed_while_it_computes_a_large_change(house, dsn, step, most, monkeypatch):
     """What it has published ahead of the change stays withdrawn, and another process publishes the rest."""
     publisher = house.publisher()
     await house.bring(*NUMBERS[:20])
@@ -61,6 +66,17 @@ async def test_a_process_is_killed_while_it_computes_a_large_change(house, dsn, 
     async with asyncio.timeout(20):
         while (await house.shown()).listed() != NUMBERS[1:20]:  # noqa: ASYNC110 - another process makes it so
             await asyncio.sleep(0.01)
+    leads = Leadership(house.store)
+    await leads.acquire()
+    monkeypatch.setattr(publication, "WAIT_SECONDS", 0.5)
+    own, screen = Own(SimpleNamespace(name="jd"), house.store), Screen(as_json=True)
+    told = await publication.await_publication(own, "fraud", screen, withdrawals=True)
+    assert told.published.snapshot.version == 2, "whoever has withdrawn hears that nobody is shown it"
+    assert (await publication.await_publication(own, "fraud", screen)).to_json() == {
+        "peer_running": True,
+        "published": None,
+    }
+    await leads.release()
     process.kill()
     await process.wait()
     await house.change(NUMBERS[1], "withdrawn", "corrected")

@@ -456,7 +456,8 @@ class Large:
     async def end(self):
         self.slow.go_on.set()
         published = await self.passing
-        assert self.desk.store.snapshots[-1].changed == self.desk.store.rows[self.of.id].changed
+        last, changed = self.desk.store.snapshots[-1], self.desk.store.rows[self.of.id].changed
+        assert (last.changed, last.withdrawn) == (changed, changed)
         assert [row.version for row in self.desk.store.snapshots] == [*range(1, len(self.desk.store.snapshots) + 1)]
         return published, await shown(self.desk, self.of)
 
@@ -479,7 +480,9 @@ async def test_a_withdrawal_goes_out_while_a_large_change_is_computed_and_nothin
     found = await large.stirred(2)
     assert (found.kinds, found.listed()) == (["base", "delta"], [*PHONES[1:5], *PHONES[6:10]])
     assert found.record(PHONES[6]).level == "high"
-    assert desk.store.snapshots[-1].changed == 1, "the large change is not said to be shown"
+    last = desk.store.snapshots[-1]
+    assert last.changed == 1, "the large change is not said to be shown"
+    assert last.withdrawn == desk.store.rows[of.id].changed, "the withdrawal is"
     desk.change(of, PHONES[1])
     assert (await large.stirred(3)).listed() == [*PHONES[2:5], *PHONES[6:10]]
     published, found = await large.end()
@@ -492,7 +495,8 @@ async def test_what_a_large_change_lists_and_is_withdrawn_meanwhile_never_shows(
     await large.begin("delta", *PHONES[10:20])
     desk.change(of, PHONES[10])
     await large.passes()
-    assert len(desk.store.snapshots) == 1, "no snapshot has shown it: nothing is to be said"
+    [only] = desk.store.snapshots
+    assert only.withdrawn == desk.store.rows[of.id].changed > only.changed, "no snapshot has shown it: that is noted"
     published, found = await large.end()
     assert (published, found.listed()) == (1, [*PHONES[:10], *PHONES[11:20]])
 
@@ -559,6 +563,7 @@ async def test_withdrawals_that_are_themselves_too_large_a_change_keep_no_later_
     assert len(desk.store.snapshots) == 1
     desk.change(of, PHONES[8])
     assert (await large.stirred(2)).listed() == [*PHONES[:8], PHONES[9]]
+    assert [row.withdrawn for row in desk.store.snapshots] == [1, 1], "those that went before it are not shown yet"
     published, found = await large.end()
     assert (published, found.listed()) == (2, [PHONES[7], PHONES[9]])
 
@@ -577,6 +582,7 @@ async def test_a_process_that_dies_while_it_computes_a_large_change_takes_nothin
     await again.publisher.refresh()
     assert (await shown(desk, of)).listed() == PHONES[2:20]
     assert [row.version for row in desk.store.snapshots] == [1, 2, 3, 4]
+    assert [row.withdrawn - row.changed for row in desk.store.snapshots] == [1, 2, 3, 0]
 
 
 async def test_a_statement_is_issued_again_while_a_large_change_is_computed(desk, of):

@@ -195,6 +195,10 @@ class MemoryStore:
         self.fault("published")
         return True
 
+    async def note_withdrawn(self, snapshot, upto):
+        place = self.snapshots.index(snapshot)
+        self.snapshots[place] = replace(snapshot, withdrawn=max(snapshot.withdrawn, upto))
+
     async def end_epoch(self, epoch):
         for place, row in enumerate(self.all_epochs):
             if row.digest == epoch.digest and (row.ended_at is None or row.ended_at > epoch.ended_at):

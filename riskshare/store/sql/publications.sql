@@ -47,9 +47,9 @@ on conflict (file_digest) do nothing
 -- waits for the first at the primary key, and then adds nothing.
 with added as (
     insert into snapshots
-        (list_id, epoch, version, digest, statement, signature, salt, issued_at, expires_at, changed, segments)
-    select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::bytea[]
-    where $12 = coalesce((select max(version) from snapshots where list_id = $1 and epoch = $2), 0)
+        (list_id, epoch, version, digest, statement, signature, salt, issued_at, expires_at, changed, segments, withdrawn)
+    select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::bytea[], $12
+    where $13 = coalesce((select max(version) from snapshots where list_id = $1 and epoch = $2), 0)
       and not exists (
           select from unnest($11::bytea[]) as s (file_digest)
           where not exists (select from segments where segments.file_digest = s.file_digest)
@@ -62,6 +62,9 @@ select 'snapshot', digest, ledger_entry(salt, 'snapshot', statement) from added
 
 -- name: newest_version
 select coalesce(max(version), 0) from snapshots where list_id = $1 and epoch = $2
+
+-- name: note_withdrawn
+update snapshots set withdrawn = $4 where list_id = $1 and epoch = $2 and version = $3 and withdrawn < $4
 
 -- name: tell_snapshot
 select pg_notify('riskshare_snapshots', name) from lists where id = $1

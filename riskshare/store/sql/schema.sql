@@ -242,6 +242,8 @@ create table snapshots (
     expires_at timestamptz not null check (expires_at > issued_at),
     changed bigint not null check (changed >= 0),
     segments bytea[] not null,
+    -- Up to which change it shows the withdrawals that do not wait for a larger change.
+    withdrawn bigint not null constraint snapshots_withdrawn_check check (withdrawn >= changed),
     primary key (list_id, epoch, version)
 );
 create index snapshots_by_digest on snapshots (digest);
