@@ -1,4 +1,4 @@
-"""The names that members, lists and categories may have (pure).
+"""The names that networks, members, lists and categories may have (pure).
 
 A list's full name is `<member>/<list>`; both parts are lower-case words with digits and
 hyphens, so that a name is the same in a path, a log, a file name and a signed statement.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 
-from riskshare.errors import InputError
+from riskshare.errors import EncodingError, InputError
 
 MAX_PART = 63
 """Longest part of a name, in characters (a DNS label's length, RFC 1035 2.3.4)."""
 
 _PART = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NETWORK = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _CATEGORY = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -56,6 +57,13 @@ def split_list_name(name: str) -> tuple[str, str]:
 def list_owner(name: str) -> str:
     """Return the member that a full list name belongs to. Raises InputError `invalid_name`."""
     return split_list_name(name)[0]
+
+
+def read_network_name(value: object) -> str:
+    """A network's name: it stands in every signed byte string. Raises EncodingError."""
+    if not isinstance(value, str) or _NETWORK.fullmatch(value) is None:
+        raise EncodingError("A network's name is not 1 to 63 of a-z, 0-9, . and -, beginning with a letter or digit.")
+    return value
 
 
 def _check(pattern: re.Pattern[str], name: object, sentence: str) -> str:

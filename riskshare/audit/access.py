@@ -28,8 +28,7 @@ from riskshare.encoding import (
     parse_time,
 )
 from riskshare.errors import EncodingError, InputError
-from riskshare.names import check_member_name
-from riskshare.registry.form import read_network_name
+from riskshare.names import check_member_name, read_network_name
 from riskshare.signature import SIGNATURE_BYTES
 
 KIND: Final = "audit"

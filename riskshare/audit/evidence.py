@@ -40,8 +40,7 @@ from riskshare.ledger.leaf import ENTRY_BYTES, KINDS, MAX_STATEMENT, Leaf
 from riskshare.ledger.note import MAX_BYTES as MAX_NOTE
 from riskshare.ledger.proof import verify_inclusion
 from riskshare.ledger.tlog_proof import MAX_HASHES
-from riskshare.names import check_member_name
-from riskshare.registry import read_network_name
+from riskshare.names import check_member_name, read_network_name
 from riskshare.statement import KINDS as STATEMENTS
 from riskshare.statement import SALT_BYTES
 

@@ -4,8 +4,9 @@ The rows stand in the case database (`store.case`) in the order of the fields he
 1970 (UTC), digests 32 bytes, batches and ids of checks the 16 bytes of a UUID. Nothing in them is believed further than
 replay verified it: `Exchange.faults` says what did not hold.
 
-A receipt is read millions of times, so there are two ways to the same facts: one regular expression for what every
-peer of ours writes, and the strict parsers for whatever it does not match. A test holds them against each other.
+A receipt is read millions of times, so there are two ways to the same facts: regular expressions for what every peer
+of ours writes, and the strict parsers for whatever they do not match. A test holds them against each other. What is
+the same in ask after ask (two members, an epoch, a purpose, snapshots) is read once.
 """
 
 from __future__ import annotations
@@ -251,30 +252,42 @@ _HEX = rb"[0-9a-f]{64}"
 _NAME = rb"[a-z0-9][a-z0-9-]{0,62}"
 _AT = rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]):([0-5][0-9])\.([0-9]{3})Z"
 _PAIR = rb'"' + _NAME + rb"/" + _NAME + rb'":"' + _HEX + rb'"'
-_RECEIPT: Final = re.compile(
-    rb"\x84\x59(..)"
-    rb'(\{"asked_at":"' + _AT + rb'","batch":"'
+_HEAD: Final = re.compile(
+    rb'\x84\x59..\{"asked_at":"' + _AT + rb'","batch":"'
     rb'([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})","count":(' + _SAFE + rb")"
-    rb',"elements":"' + _HEX + rb'","epoch":"(' + _HEX + rb')","network":"([a-z0-9.-]{1,63})"'
+    rb',"elements":"' + _HEX + rb'"',
+    re.DOTALL,
+)  # fmt: skip
+"""How a receipt begins: with what is new in each ask."""
+_TERMS: Final = re.compile(
+    rb',"epoch":"(' + _HEX + rb')","network":"([a-z0-9.-]{1,63})"'
     rb',"owner":"(' + _NAME + rb')","proof":(?:true|false),"purpose":"([a-z0-9_]{1,63})"'
     rb',"querier":"(' + _NAME + rb')","registry":(' + _SAFE + rb')'
-    rb',"snapshots":\{((?:' + _PAIR + rb"(?:," + _PAIR + rb")*)?)\}\})"
-    rb"\x58\x40(.{64})"
-    rb'\x58\xc1(\{"answered_at":"' + _AT + rb'","ask":"(' + _HEX + rb')","elements":"' + _HEX + rb'"\})'
-    rb"\x58\x40(.{64})",
+    rb',"snapshots":\{((?:' + _PAIR + rb"(?:," + _PAIR + rb")*)?)\}\}"
+)  # fmt: skip
+"""The rest of an ask."""
+_REST: Final = re.compile(
+    rb'\x58\x40.{64}\x58\xc1\{"answered_at":"' + _AT + rb'","ask":"(' + _HEX + rb')","elements":"' + _HEX + rb'"\}'
+    rb"\x58\x40.{64}",
     re.DOTALL,
 )  # fmt: skip
-_BEGINS: Final = re.compile(
-    rb'\x84\x59..\{"asked_at":"[0-9T:.-]{23}Z","batch":"[0-9a-f-]{36}","count":(' + _SAFE + rb")"
-    rb',"elements":"' + _HEX + rb'","epoch":"' + _HEX + rb'","network":"[a-z0-9.-]{1,63}"'
-    rb',"owner":"(' + _NAME + rb')","proof":(?:true|false),"purpose":"[a-z0-9_]{1,63}","querier":"(' + _NAME + rb')"',
-    re.DOTALL,
-)  # fmt: skip
-_ENDS: Final = re.compile(rb'\x58\xc1\{"answered_at":"' + _AT)
-_TAIL: Final = 2 + 193 + 2 + 64
-"""Bytes of a receipt from the head of its answer on: 193 of JSON, and a signature."""
+"""What follows the ask."""
+_BYTES: Final = 2 + 64 + 2 + 193 + 2 + 64
+"""How long that is: 193 bytes are the answer's JSON."""
 
 _NAMED: Final = re.compile(rb'"([a-z0-9-]+)/([a-z0-9-]+)":"([0-9a-f]{64})"')
+
+
+class _Terms(NamedTuple):
+    """What is the same in many asks."""
+
+    epoch: bytes
+    network: str
+    owner: str
+    purpose: str
+    querier: str
+    registry: int
+    snapshots: tuple[tuple[str, bytes], ...]
 
 
 @lru_cache(maxsize=4096)
@@ -292,12 +305,7 @@ def read_receipt(statement: bytes) -> Receipted:
         EncodingError: it is no receipt, or its ask or answer is malformed.
 
     """
-    found = _RECEIPT.fullmatch(statement)
-    if found is not None:
-        read = _from_match(statement, found)
-        if read is not None:
-            return read
-    return _read_strictly(statement)
+    return _read_quickly(statement) or _read_strictly(statement)
 
 
 class Glance(NamedTuple):
@@ -311,16 +319,16 @@ class Glance(NamedTuple):
 
 def glance_at(statement: bytes) -> Glance | None:
     """Look at a receipt that is verified elsewhere; None if that is not enough to know it."""
-    begins, ends = _BEGINS.match(statement), _ENDS.match(statement, len(statement) - _TAIL)
-    if begins is None or ends is None:
+    end = len(statement) - _BYTES
+    head, rest = _HEAD.match(statement), _REST.match(statement, max(end, 0))
+    terms = None if head is None else _terms(statement[head.end() : end])
+    if head is None or rest is None or terms is None:
         return None
-    count, owner, querier = begins.groups()
-    minute, second, milli = ends.groups()
     try:
-        answered_at = _minute(minute) + int(second) * 1000 + int(milli)
+        answered_at = _minute(rest[1]) + int(rest[2]) * 1000 + int(rest[3])
     except EncodingError:
         return None
-    return Glance(querier.decode(), owner.decode(), int(count), answered_at)
+    return Glance(terms.querier, terms.owner, int(head[5]), answered_at)
 
 
 def facts_of_receipt(statement: bytes) -> Exchange:
@@ -331,49 +339,62 @@ def facts_of_receipt(statement: bytes) -> Exchange:
         return Exchange(sha256(statement), "", "", b"", b"", b"", b"", "", 0, 0, 0, 0, MALFORMED)
 
 
-def _from_match(statement: bytes, found: re.Match[bytes]) -> Receipted | None:
-    """What the expression found, or None where it may see less than the parsers do."""
-    (length, ask, asked, second, milli, batch, count, epoch, network, owner, purpose, querier, registry, snapshots,
-     ask_signature, answer, answered, second2, milli2, answer_of, answer_signature) = found.groups()  # fmt: skip
+def _read_quickly(statement: bytes) -> Receipted | None:
+    """What the expressions find, or None where they may see less than the parsers do."""
+    head = _HEAD.match(statement)
+    if head is None:
+        return None
     # CBOR's shortest form of a length of two bytes; an ask of ours has more than 400.
-    if len(ask) != int.from_bytes(length, "big") or not 256 <= len(ask) <= MAX_STATEMENT_BYTES:
+    length = int.from_bytes(statement[2:4], "big")
+    end = 4 + length
+    if not 256 <= length <= MAX_STATEMENT_BYTES or len(statement) != end + _BYTES:
         return None
-    named = _snapshots(owner, snapshots)
-    if named is None:
+    terms, rest = _terms(statement[head.end() : end]), _REST.fullmatch(statement, end)
+    if terms is None or rest is None:
         return None
+    asked, second, milli, batch, count = head.groups()
+    answered, second2, milli2, answer_of = rest.groups()
     try:
         asked_at, answered_at = _minute(asked), _minute(answered)
     except EncodingError:
         return None
+    ask, answer = statement[4:end], statement[end + 68 : end + 261]
     ask_digest = hash_of(ask).digest()
     exchange = Exchange(
         hash_of(statement).digest(),
-        querier.decode(),
-        owner.decode(),
+        terms.querier,
+        terms.owner,
         unhexlify(batch.replace(b"-", b"")),
         ask_digest,
         hash_of(answer).digest(),
-        unhexlify(epoch),
-        purpose.decode(),
+        terms.epoch,
+        terms.purpose,
         int(count),
-        int(registry),
+        terms.registry,
         asked_at + int(second) * 1000 + int(milli),
         answered_at + int(second2) * 1000 + int(milli2),
         0 if unhexlify(answer_of) == ask_digest else OTHER_ASK,
     )
-    return Receipted(exchange, network.decode(), named, ask, ask_signature, answer, answer_signature)
+    signatures = statement[end + 2 : end + 66], statement[end + 263 :]
+    return Receipted(exchange, terms.network, terms.snapshots, ask, signatures[0], answer, signatures[1])
 
 
 @lru_cache(maxsize=256)
-def _snapshots(owner: bytes, text: bytes) -> tuple[tuple[str, bytes], ...] | None:
-    """The snapshots that an ask names: the same ones in ask after ask. None where the parsers must look."""
-    pairs = _NAMED.findall(text)
+def _terms(text: bytes) -> _Terms | None:
+    """The rest of an ask: the same in ask after ask. None where the parsers must look."""
+    found = _TERMS.fullmatch(text)
+    if found is None:
+        return None
+    epoch, network, owner, purpose, querier, registry, snapshots = found.groups()
+    pairs = _NAMED.findall(snapshots)
     names = [name for _, name, _ in pairs]
     if len(pairs) > MAX_SNAPSHOTS or any(one != owner for one, _, _ in pairs):
         return None
     if any(after <= before for before, after in pairwise(names)):  # canonical JSON: sorted, each once
         return None
-    return tuple((f"{owner.decode()}/{name.decode()}", unhexlify(digest)) for _, name, digest in pairs)
+    named = tuple((f"{owner.decode()}/{name.decode()}", unhexlify(digest)) for _, name, digest in pairs)
+    members = owner.decode(), purpose.decode(), querier.decode()
+    return _Terms(unhexlify(epoch), network.decode(), *members, int(registry), named)
 
 
 def _read_strictly(statement: bytes) -> Receipted:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from riskshare.audit.fact import milliseconds
-from riskshare.registry import KeyTerm, Registry
 from riskshare.signature import verify
 from riskshare.statement import signed_bytes
+
+if TYPE_CHECKING:
+    from riskshare.registry import KeyTerm, Registry
 
 SKEW: Final = 120_000
 """How far, in milliseconds, a signed time may lie outside of a key's term: two clocks, a minute off each."""

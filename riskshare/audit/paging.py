@@ -20,15 +20,12 @@ from riskshare.audit.files import Files, read_bundle
 from riskshare.audit.keyring import Keyring
 from riskshare.audit.page import MAX_PAGE_BYTES, STANDING, page_path, read_rows
 from riskshare.audit.receipts import verified
-from riskshare.audit.replayed import KINDS
 from riskshare.audit.statements import Refused, Shown, read_statement
 from riskshare.encoding import sha256
 from riskshare.errors import EncodingError
 from riskshare.ledger.bundle import decode_entries
+from riskshare.ledger.leaf import KINDS
 from riskshare.ledger.tile import HEIGHT, WIDTH, Bundle
-from riskshare.registry.network import KIND as REGISTRY
-from riskshare.registry.network import MAX_FILE
-from riskshare.registry.signed import read_file
 
 _KINDS: Final = {kind: kind.encode() + b"\n" for kind in KINDS}
 """What stands between salt and statement in the bytes that are hashed to an entry."""
@@ -128,7 +125,7 @@ class Looking:
                 index, _, _, statement, _, note = row
                 known = self._waits(statement, note, job, facts) or self._receipt(index, statement, facts)
                 receipts.append((job.member, index, known, note))
-            elif kind == REGISTRY:
+            elif kind == "registry":
                 _registry(row, facts)
             else:
                 self._statement(row, facts)
@@ -187,9 +184,13 @@ class Looking:
 
 def _registry(row: Sequence[Any], facts: PageFacts) -> None:
     """A version of the registry: whether it is one of the chain is seen where the chain is."""
+    # Each process would load it at its start, for a row that next to none of them sees.
+    from riskshare.registry.network import KIND, MAX_FILE  # noqa: PLC0415 - as long as all the rest
+    from riskshare.registry.signed import read_file  # noqa: PLC0415 - as above
+
     index, _, _, statement, signature, _ = row
     try:
-        file = read_file(REGISTRY, signature, limit=MAX_FILE)
+        file = read_file(KIND, signature, limit=MAX_FILE)
         version = file.body.get("version")
         if file.json != statement or type(version) is not int:
             raise EncodingError("The file beside it is another one.")

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from riskshare.encoding import canonical_json, parse_canonical_json, sha256
 from riskshare.errors import EncodingError, InputError, TrustError
-from riskshare.names import check_member_name, list_owner
+from riskshare.names import check_member_name, list_owner, read_network_name
 from riskshare.query.check_record import CheckRecord
 from riskshare.registry import Registry, form
 from riskshare.registry.signed import read_file, sign_file
@@ -113,7 +113,7 @@ class Disclosure:
         ]
         if type(body["month"]) is not str or _MONTH.fullmatch(body["month"]) is None:
             raise EncodingError("A month is written as 2026-11.")
-        return cls(form.read_network_name(body["network"]), body["month"], Rules(*numbers), _owners(body["owners"]))
+        return cls(read_network_name(body["network"]), body["month"], Rules(*numbers), _owners(body["owners"]))
 
 
 def month_of(moment: datetime) -> str:
@@ -165,7 +165,7 @@ def read_report(data: bytes, registry: Registry) -> PointsReport:
     body = form.read_object(file.body, _REPORT_KEYS, "A report of points")
     try:
         report = PointsReport(
-            form.read_network_name(body["network"]),
+            read_network_name(body["network"]),
             body["month"] if isinstance(body["month"], str) else "",
             check_member_name(body["querier"]),
             _owners(body["owners"]),

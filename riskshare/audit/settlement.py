@@ -34,7 +34,7 @@ from riskshare.encoding import (
 from riskshare.encoding import sha256 as digest_of
 from riskshare.errors import EncodingError, InputError, RegistryError
 from riskshare.ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash
-from riskshare.names import check_member_name
+from riskshare.names import check_member_name, read_network_name
 from riskshare.registry import Registry, form
 
 KIND: Final = "settlement"
@@ -229,7 +229,7 @@ class Settlement:
         body = form.read_object(parse_canonical_json(data, limit=MAX_BYTES), _KEYS, "A settlement")
         try:
             settlement = cls(
-                network=form.read_network_name(body["network"]),
+                network=read_network_name(body["network"]),
                 opened=parse_time(body["from"]),
                 closed=parse_time(body["to"]),
                 registry=form.read_integer(body["registry"], "The registry of a settlement", least=1),

@@ -14,8 +14,7 @@ from riskshare.errors import EncodingError, InputError
 from riskshare.ledger.merkle import HASH_BYTES
 from riskshare.ledger.note import COSIGNATURE, ED25519, MAX_BYTES, Note, VerifierKey, parse_note, sign
 from riskshare.ledger.proof import MAX_SIZE
-from riskshare.names import check_member_name
-from riskshare.registry.form import read_network_name
+from riskshare.names import check_member_name, read_network_name
 from riskshare.signature import SigningKey
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")

@@ -24,7 +24,7 @@ from riskshare.registry.chain import (
     verify_first,
     verify_next,
 )
-from riskshare.registry.form import is_host, parse_peer_url, read_network_name
+from riskshare.registry.form import is_host, parse_peer_url
 from riskshare.registry.joining import JoinRequest, admit_members, read_request, sign_request
 from riskshare.registry.member import AuditRights, Member, Quota, TlsKey
 from riskshare.registry.network import CATEGORIES, PURPOSES, Governors, Quorum, Registry, parse_registry
@@ -50,7 +50,6 @@ __all__ = [
     "next_body",
     "parse_peer_url",
     "parse_registry",
-    "read_network_name",
     "read_request",
     "sign_registry",
     "sign_request",

@@ -22,7 +22,6 @@ MAX_TITLE = 200
 MAX_URL = 300
 
 _SLUG = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_NETWORK = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?")
@@ -80,13 +79,6 @@ def read_slug(value: object) -> str:
     """A word such as `card_network`."""
     if not isinstance(value, str) or _SLUG.fullmatch(value) is None:
         raise EncodingError("A word is not 1 to 63 of a-z, 0-9, _ and -, beginning with a letter.")
-    return value
-
-
-def read_network_name(value: object) -> str:
-    """A network's name: it stands in every signed byte string."""
-    if not isinstance(value, str) or _NETWORK.fullmatch(value) is None:
-        raise EncodingError("A network's name is not 1 to 63 of a-z, 0-9, . and -, beginning with a letter or digit.")
     return value
 
 

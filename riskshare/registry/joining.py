@@ -18,7 +18,7 @@ from riskshare.certificate import Certificate, read_certificate
 from riskshare.encoding import base64_text, format_time, parse_base64, parse_hex, parse_time
 from riskshare.errors import EncodingError, InputError, RegistryError
 from riskshare.keyterm import KeyTerm
-from riskshare.names import check_member_name
+from riskshare.names import check_member_name, read_network_name
 from riskshare.registry import form
 from riskshare.registry.member import AuditRights, Member, Quota, TlsKey, read_roles
 from riskshare.registry.network import Registry, check_unique
@@ -151,7 +151,7 @@ def _request_of(file: SignedFile) -> JoinRequest:
     if form.parse_peer_url(url)[0] not in certificate.hosts:
         raise EncodingError("The TLS certificate is not for the host of the URL.")
     return JoinRequest(
-        network=form.read_network_name(body["network"]),
+        network=read_network_name(body["network"]),
         member=check_member_name(body["member"]),
         title=form.read_title(body["title"]),
         kind=form.read_slug(body["kind"]),

@@ -15,7 +15,7 @@ from typing import Any
 from riskshare.encoding import format_time, parse_hex, parse_time
 from riskshare.errors import EncodingError, InputError, RegistryError
 from riskshare.keyterm import KeyTerm
-from riskshare.names import check_category
+from riskshare.names import check_category, read_network_name
 from riskshare.registry import form
 from riskshare.registry.member import Member
 from riskshare.registry.signed import SignedFile, read_file
@@ -285,7 +285,7 @@ def registry_of(file: SignedFile) -> Registry:
     check_unique(members, governors)
     categories = form.read_sorted(body["categories"], check_category, "The list of categories", limit=100, least=1)
     return Registry(
-        network=form.read_network_name(body["network"]),
+        network=read_network_name(body["network"]),
         version=version,
         previous=None if version == 1 else parse_hex(body["previous"], 32),
         issued_at=issued_at,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from riskshare.encoding import MAX_SAFE_INTEGER, canonical_json, parse_canonical_json
 from riskshare.errors import EncodingError, InputError
+from riskshare.names import read_network_name
 from riskshare.registry import Member, Quota, form
 from tests.simulator.network import make_network
 
@@ -24,7 +25,7 @@ ANYTHING = st.recursive(
 READERS = [
     form.read_title,
     form.read_slug,
-    form.read_network_name,
+    read_network_name,
     form.read_price,
     form.read_currency,
     form.read_peer_url,
