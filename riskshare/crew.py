@@ -21,7 +21,8 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Final, final
 
-from riskshare.cores import CORES, Spawn, Threads
+from riskshare.cores import CORES, Spawn
+from riskshare.threads import Threads
 
 Function = Callable[[bytes, bytes], bytes]
 """From a secret and a part (both not empty) to its result, which is not empty; at the top level of a module."""

@@ -23,7 +23,7 @@ LINES_OF_A_FUNCTION = 60
 # Upwards: a module imports from its own rank and from those below. See riskshare/__init__.py.
 RANKS: list[set[str]] = [
     {"errors"},
-    {"encoding", "sodium", "cores", "crew", "names", "keyterm"},
+    {"encoding", "sodium", "cores", "threads", "apart", "crew", "names", "keyterm"},
     {"signature", "certificate", "tls"},
     {"statement"},
     {"registry"},
@@ -132,8 +132,8 @@ NO_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "
 
 # Supervisors: whatever goes wrong in the work that they watch over, they must live and pass it on.
 SUPERVISORS = {
-    "cores:_do_apart": "an error of the work belongs to the caller in the other process",
-    "cores:_Batch.step": "an error of the work belongs to the caller who awaits it",
+    "apart:_do_apart": "an error of the work belongs to the caller in the other process",
+    "threads:_Batch.step": "an error of the work belongs to the caller who awaits it",
     "crew:_work": "the peer computes such a part again, and meets the error itself",
     "store.group_commit:GroupCommit._flush": "no caller is left waiting for a commit that will not come",
     "peer.chores:Chore.run": "a fault of ours in one round must not end the chore for good",

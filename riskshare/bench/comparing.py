@@ -20,7 +20,6 @@ from typing import Final
 
 from riskshare.bench.building import EPOCH, LIST, WARM, Stored, composed, stored_entries
 from riskshare.bench.measure import Figure, median_of
-from riskshare.cores import Threads
 from riskshare.generate import generate
 from riskshare.membership import oprf
 from riskshare.membership.record import label, open_record, record_key
@@ -29,6 +28,7 @@ from riskshare.sharing.builders import ProcessBuilders
 from riskshare.sharing.entry import DataKey
 from riskshare.sharing.segment_read import BaseSegment, open_segment
 from riskshare.store.files import SegmentFiles
+from riskshare.threads import Threads
 
 ENTRIES: Final = 100_000
 QUERIES: Final = 1_000

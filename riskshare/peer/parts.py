@@ -14,7 +14,7 @@ from typing import final
 from riskshare.api_models import ListModel, RefusedModel
 from riskshare.client import PeerClient
 from riskshare.config import Config
-from riskshare.cores import BACKGROUND, CORES, Threads
+from riskshare.cores import BACKGROUND, CORES
 from riskshare.crew import Crew
 from riskshare.errors import ConfigError
 from riskshare.ledger.receipt import KeptReceipt, UnansweredAsk
@@ -48,6 +48,7 @@ from riskshare.store.buildings import Buildings
 from riskshare.store.exchange import OwnerCommits, QuerierCommits
 from riskshare.store.files import SegmentFiles
 from riskshare.store.store import Store
+from riskshare.threads import Threads
 
 
 @dataclass(frozen=True, slots=True)

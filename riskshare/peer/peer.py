@@ -18,7 +18,6 @@ from typing import Final
 
 from riskshare.client import NOT_MODIFIED, LedgerClient, PeerClient
 from riskshare.config import Config
-from riskshare.cores import Threads
 from riskshare.crew import Crew
 from riskshare.errors import ConfigError, DiskError, RegistryError, SegmentError
 from riskshare.governance import HISTORY, load_registry
@@ -56,6 +55,7 @@ from riskshare.sharing.forget import forget
 from riskshare.store import notify
 from riskshare.store.imports import KEEP_FAULTS, RESUME
 from riskshare.store.leader import Leadership
+from riskshare.threads import Threads
 from riskshare.tls import public_server_context
 
 REGISTRY_SECONDS: Final = 10.0

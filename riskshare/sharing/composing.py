@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import BinaryIO, Final, Literal, Protocol, final
 
-from riskshare.cores import apart
+from riskshare.apart import apart
 from riskshare.errors import SegmentError
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record

@@ -9,7 +9,8 @@ import signal
 import psutil
 import pytest
 
-from riskshare.cores import BACKGROUND, apart
+from riskshare.apart import apart
+from riskshare.cores import BACKGROUND
 from riskshare.errors import RiskshareError, SegmentError
 from tests.unit.apart_work import fail, niceness, rest, vanish
 

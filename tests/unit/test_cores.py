@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riskshare.cores import CORES, INLINE_UNITS, PART_UNITS, Processes, Threads
+from riskshare.cores import CORES, Processes
 from riskshare.errors import GroupError, RiskshareError
 from riskshare.membership import oprf
+from riskshare.threads import INLINE_UNITS, PART_UNITS, Threads
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 30  # seconds that nothing may take; reached only when something hangs
