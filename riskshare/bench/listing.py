@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from riskshare.bench.building import LIST, Stored, composed
+from riskshare.bench.building import LIST, WARM, composed, stored_entries
 from riskshare.bench.measure import Figure, Raw, hash_and_multiply, median_of
 from riskshare.generate import generate
 from riskshare.membership.oprf import SecretKey
@@ -28,6 +28,7 @@ from riskshare.store.store import Store
 ROWS: Final = 200_000
 ROUNDS: Final = 3
 CATEGORY: Final = "telecom_fraud"
+TYPES: Final = ("phone", "bank_card", "wallet")
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class _Times(Watcher):
 
 async def importing_speed(raw: Raw) -> list[Figure]:
     """Rows a second from a CSV file to a durable segment, against the bare group operations of as many entries."""
-    lines = (identifier.canonical for identifier in generate(1, ROWS, ("phone", "bank_card", "wallet")))
+    lines = (identifier.canonical for identifier in generate(1, ROWS, TYPES))
     data = ("identifier\n" + "\n".join(lines)).encode()
     rounds: list[_Times] = []
     bare: list[float] = []
@@ -92,7 +93,7 @@ async def _round(server: EmbeddedServer, folder: Path, file: BinaryIO) -> _Times
             new_id=new_id,
         )
         async with ProcessBuilders(data_key)(key) as build:
-            await composed(data_key, folder, key, Stored([]), build)
+            await composed(data_key, folder, key, stored_entries(data_key, list(generate(2, WARM, TYPES))), build)
             times = _Times(time.perf_counter())
             report = await importer.run(of, file, Defaults(CATEGORY), Order("bench"), watcher=times)
             times.committed = time.perf_counter() - times.since

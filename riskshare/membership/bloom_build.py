@@ -9,6 +9,8 @@ from mmh3 import mmh3_x64_128_digest as digest
 
 from riskshare.membership.bloom import LABEL_BYTES, Parameters
 
+_Positions = np.ndarray[tuple[int], np.dtype[np.uint64]]
+
 BLOCK = 2**15
 """Labels hashed at a time: a few megabytes of working memory, whatever the list's size."""
 
@@ -31,15 +33,19 @@ def build(labels: Iterable[bytes], parameters: Parameters) -> bytearray:
         x, y = halves[:, 0] % size, halves[:, 1] % size
         _set(octets, x)
         for step in range(1, parameters.hashes):
-            x = (x + y) % size
-            y = (y + np.uint64(step)) % size
+            x = _reduced(x + y, size)
+            y = _reduced(y + np.uint64(step), size)
             _set(octets, x)
     return bits
 
 
-def _set(
-    octets: np.ndarray[tuple[int], np.dtype[np.uint8]], positions: np.ndarray[tuple[int], np.dtype[np.uint64]]
-) -> None:
+def _reduced(sums: _Positions, size: np.uint64) -> _Positions:
+    """`sums` modulo `size`, each less than twice that: without a sign, what would be negative is very large."""
+    reduced: _Positions = np.minimum(sums, sums - size)
+    return reduced
+
+
+def _set(octets: np.ndarray[tuple[int], np.dtype[np.uint8]], positions: _Positions) -> None:
     mask = np.left_shift(np.uint8(1), (positions & np.uint64(7)).astype(np.uint8))
     np.bitwise_or.at(octets, (positions >> np.uint64(3)).astype(np.intp), mask)
 
