@@ -32,7 +32,8 @@ PEER: Final = "peer"
 class ListRow:
     """One list of this member. `name` is the local name; `changed` counts the changes made to it.
 
-    `granted`: the list is under grants (`grants`), not open to all members.
+    `granted`: the list is under grants (`grants`), not open to all members. `listed` entries stand on it, all but
+    withdrawn ones.
     """
 
     id: int
@@ -42,6 +43,7 @@ class ListRow:
     created_at: datetime
     changed: int
     granted: bool = False
+    listed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,8 @@ KEEP_FAULTS: Final = timedelta(days=30)
 """So long the bad rows of an import can be looked up."""
 
 FEW_ROWS: Final = 5_000
-"""An import that adds at most so many rows holds its list's lock from the beginning to the end: a fraction of a second.
-One that replaces the list may withdraw millions, however few rows it has."""
+"""An import of at most so many rows, into a list of at most so many entries if it replaces it, holds its list's lock
+from the beginning to the end: a fraction of a second."""
 
 IDLE_SECONDS: Final = 600
 """An importer that is silent this long in its transaction is cut off, so that no lock outlives it."""
@@ -135,7 +135,8 @@ class Staging:
             async with self._connection.transaction():
                 await self._connection.execute("set local synchronous_commit = on")
                 await self._hold()
-                short = replace is None and await self._connection.fetchval(self._applying.sql("is_short"), FEW_ROWS)
+                of = self.row.list_id, FEW_ROWS, replace is not None
+                short = await self._connection.fetchval(self._applying.sql("is_short"), *of)
                 ahead = None if short else self._pool
                 counts = await self._applying.write(change, self.row.never_upto, replace, most_withdrawn, ahead=ahead)
                 await self._end("committed", counts, None)

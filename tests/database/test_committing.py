@@ -168,10 +168,12 @@ async def test_a_large_import_into_an_empty_list_is_one_change(store, house):
     assert (noted.counts.added, noted.import_id) == (6, report.id)
 
 
-@pytest.mark.parametrize(("replace", "ahead"), [(False, 1), (True, applying.AHEAD)])
-async def test_few_rows_take_the_lock_first_unless_they_replace_the_list(house, monkeypatch, replace, ahead):
+@pytest.mark.parametrize(
+    ("few", "replace", "ahead"), [(0, False, applying.AHEAD), (1, False, 1), (8, True, applying.AHEAD), (9, True, 1)]
+)
+async def test_few_rows_take_the_lock_first_unless_they_replace_many(house, monkeypatch, few, replace, ahead):
     """What they replace may be millions of entries: these are written before the lock is taken."""
-    monkeypatch.setattr(imports, "FEW_ROWS", 5_000)
+    monkeypatch.setattr(imports, "FEW_ROWS", few)
     before = (await house.list()).changed
     counts = (await house.bring({0: "low"}, replace=replace)).counts
     assert (counts.replaced, counts.withdrawn) == (1, 8 if replace else 0)
@@ -333,6 +335,7 @@ async def test_an_import_beside_which_others_change_the_list_does_the_same_as_on
     for name in ("fraud", "other"):
         for table in ("entries", "entry_versions"):
             await house.sql.execute(f"delete from {table} where list_id = (select id from lists where name=$1)", name)
+        await house.sql.execute("update lists set listed = 0 where name = $1", name)
         await house.fill(name)
 
     async def change(number, what, name):
@@ -359,7 +362,10 @@ async def test_an_import_beside_which_others_change_the_list_does_the_same_as_on
         await change(*one, "other")
     after = await house.bring(file, "other", replace=replace)
     assert beside == after.counts
-    assert await house.stands() == await house.stands("other")
+    stands = await house.stands()
+    assert stands == await house.stands("other")
+    standing = sum(state != "withdrawn" for state, *_ in stands.values())
+    assert [(await house.list(name)).listed for name in ("fraud", "other")] == [standing] * 2
 
 
 # --- who waits, and who is killed

@@ -23,8 +23,7 @@ select coalesce(sum(added + relisted - withdrawn), 0)::bigint from list_changes 
 -- name: watched
 -- Of each list what stands on it, the newest snapshot of any epoch in service, since when changes wait for one, and how
 -- many of the members that have asked lately hold less than that snapshot shows.
-select l.id as list_id, l.name,
-       (select coalesce(sum(added + relisted - withdrawn), 0)::bigint from list_changes where list_id = l.id) as entries,
+select l.id as list_id, l.name, l.listed as entries,
        s.issued_at as published_at,
        (select min(at) from list_changes c where c.list_id = l.id and c.number > coalesce(s.changed, 0)) as waiting_since,
        (select count(*) from (

@@ -102,7 +102,9 @@ where exists (
 )
 
 -- name: is_short
-select count(*) <= $1 from (select from incoming limit $1 + 1) as first_rows
+-- Of a file that replaces its list, all that stands there may be written too.
+select (select count(*) <= $2 from (select from incoming limit $2 + 1) as first_rows)
+   and (not $3 or (select listed <= $2 from lists where id = $1))
 
 -- name: analyze_import
 analyze incoming

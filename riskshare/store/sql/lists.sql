@@ -51,7 +51,8 @@ order by l.name
 
 -- name: conclude
 with raised as (
-    update lists set changed = $3 where id = $1 and changed = $2 returning id, name, changed
+    update lists set changed = $3, listed = listed + $8::bigint + $10::bigint - $11::bigint
+    where id = $1 and changed = $2 returning id, name, changed
 ), noted as (
     insert into list_changes (list_id, number, author, action, reason, import_id,
                               added, replaced, relisted, withdrawn, disputed, restored)

@@ -22,7 +22,9 @@ create table lists (
     -- the row's lock until the commit: numbers become visible in their order.
     changed bigint not null default 0,
     -- Open to all members, or under grants: decided when the list is made. A list under grants is alone in its keyset.
-    granted boolean not null default false
+    granted boolean not null default false,
+    -- Entries that stand on it, all but withdrawn ones: what its changes come to.
+    listed bigint not null default 0
 );
 create unique index lists_under_grants on lists (keyset) where granted;
 
