@@ -11,8 +11,8 @@ from riskshare.audit.kept import AuditRow
 from riskshare.cli.acting import Own
 from riskshare.encoding import sha256
 from riskshare.logs import get_log
+from riskshare.peer.directory import directory_of
 from riskshare.peer.opening import new_id, now
-from riskshare.peer.settling import directory_of
 from riskshare.statement import SALT_BYTES, sign
 
 

@@ -13,8 +13,8 @@ from riskshare.cli.auditing_scan import Scan
 from riskshare.cli.screen import Screen, counted
 from riskshare.errors import AccessError, InputError, OpenError
 from riskshare.keys import write_new
+from riskshare.peer.directory import directory_of
 from riskshare.peer.opening import now
-from riskshare.peer.settling import directory_of
 
 
 def points(config_file: Path, month: str, out: Path, *, json: bool) -> None:

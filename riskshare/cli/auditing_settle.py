@@ -23,9 +23,9 @@ from riskshare.client.settlements import SettlementClient
 from riskshare.encoding import canonical_json
 from riskshare.errors import ConfigError, DiskError, InputError, PeerError, PeerRefused, RegistryError
 from riskshare.names import check_member_name
-from riskshare.peer.directory import Directory
+from riskshare.peer.directory import Directory, directory_of
 from riskshare.peer.opening import now
-from riskshare.peer.settling import Versions, directory_of, settler
+from riskshare.peer.settling import Versions, settler
 from riskshare.registry import Registry
 from riskshare.store.reports import write_report
 

@@ -16,8 +16,8 @@ from riskshare.cli.screen import Screen, minute
 from riskshare.encoding import format_time
 from riskshare.errors import InputError
 from riskshare.names import check_member_name
+from riskshare.peer.directory import directory_of
 from riskshare.peer.opening import now
-from riskshare.peer.settling import directory_of
 from riskshare.registry import Registry
 from riskshare.sharing.grants import Grant
 from riskshare.sharing.kept import ListRow

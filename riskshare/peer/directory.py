@@ -10,13 +10,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from riskshare.errors import PeerError, RegistryError
+from riskshare.errors import InputError, PeerError, RegistryError
 from riskshare.keyterm import KeyTerm
 from riskshare.logs import get_log
+from riskshare.peer.opening import Member, now
 from riskshare.query.admission import Asker
 from riskshare.query.quota import Limits
 from riskshare.registry import Registry, conflict, verify_next
 from riskshare.sharing.kept import RegistryRow
+from riskshare.store.store import Store
 from riskshare.store.trust import Trust
 
 Fetch = Callable[[str, int | None], Awaitable[bytes | None]]
@@ -194,3 +196,20 @@ class Directory:
                 raise
         following = await self._fetch(member, self.version() + 1)
         return following is not None and await self.take(following)
+
+
+async def directory_of(member: Member, store: Store) -> Directory:
+    """The registry in force, for a command: the newest one that the member's peer has received, or its file.
+
+    Raises:
+        InputError: `unknown_member`, it does not name this member.
+        StoreError: PostgreSQL is away.
+
+    """
+    kept = await store.trust.registry()
+    registry = member.registry
+    if kept is not None and kept.version > registry.version:
+        registry = Registry.from_file(kept.file)
+    if registry.member(member.name) is None:
+        raise InputError(f"The registry names no member {member.name}.", code="unknown_member")
+    return Directory(member.name, registry, now)

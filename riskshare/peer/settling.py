@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import final
 
 from riskshare.audit.settle import Registries, Settler
-from riskshare.errors import InputError
 from riskshare.peer.directory import Directory
 from riskshare.peer.opening import Member, now
 from riskshare.peer.parts import Shared
@@ -64,14 +63,3 @@ def settler(
 def settling_of(shared: Shared) -> Settler:
     """What answers the proposals of other members in a running peer."""
     return settler(shared.member, shared.store, Versions(shared.directory, shared.store.trust))
-
-
-async def directory_of(member: Member, store: Store) -> Directory:
-    """The registry in force, for a command: the newest one that the member's peer has received, or its file."""
-    kept = await store.trust.registry()
-    registry = member.registry
-    if kept is not None and kept.version > registry.version:
-        registry = Registry.from_file(kept.file)
-    if registry.member(member.name) is None:
-        raise InputError(f"The registry names no member {member.name}.", code="unknown_member")
-    return Directory(member.name, registry, now)
