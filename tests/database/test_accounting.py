@@ -164,8 +164,9 @@ async def test_a_snapshot_is_shown_to_who_may_know_of_its_list(store):
     )
     await store.pool.execute(
         "insert into snapshots (list_id, epoch, version, digest, statement, signature, salt, issued_at, expires_at,"
-        " changed, segments) select id, sha256(keyset::bytea), 1, sha256(name::bytea), 's', decode(repeat('00', 64), 'hex'),"
-        " decode(repeat('00', 16), 'hex'), now(), now() + interval '1 day', 0, '{}' from lists"
+        " changed, segments, withdrawn) select id, sha256(keyset::bytea), 1, sha256(name::bytea), 's',"
+        " decode(repeat('00', 64), 'hex'), decode(repeat('00', 16), 'hex'), now(), now() + interval '1 day', 0, '{}', 0"
+        " from lists"
     )
     await store.pool.execute(
         "update epochs set end_statement = 'end', end_signature = signature, end_salt = salt, ended_at = now()"
