@@ -21,13 +21,12 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from types import ModuleType, TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar, final
+from typing import Any, Final, Self, TypeVar, final
 
 from riskshare.errors import RiskshareError
 
 T = TypeVar("T")
 R = TypeVar("R")
-P = ParamSpec("P")
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """The cores that this process may use."""

@@ -321,8 +321,10 @@ def glance_at(statement: bytes) -> Glance | None:
     """Look at a receipt that is verified elsewhere; None if that is not enough to know it."""
     end = len(statement) - _BYTES
     head, rest = _HEAD.match(statement), _REST.match(statement, max(end, 0))
-    terms = None if head is None else _terms(statement[head.end() : end])
-    if head is None or rest is None or terms is None:
+    if head is None or rest is None or end != 4 + int.from_bytes(statement[2:4], "big"):
+        return None  # before `_terms`, which remembers what it is given: no more than 64 KiB
+    terms = _terms(statement[head.end() : end])
+    if terms is None:
         return None
     try:
         answered_at = _minute(rest[1]) + int(rest[2]) * 1000 + int(rest[3])

@@ -98,8 +98,9 @@ async def peer_runs(store: Store) -> bool:
 
 async def _until_published(store: Store, of: ListRow, *, withdrawals: bool) -> Published:
     while True:
-        for published in reversed(await newest(store, of, now())):
-            snapshot = published.snapshot
-            if (snapshot.withdrawn if withdrawals else snapshot.changed) >= of.changed:
-                return published
+        found = await newest(store, of, now())
+        # One that shows a change is enough to say where; what is gone must be gone from each.
+        out = [one for one in found if (one.snapshot.withdrawn if withdrawals else one.snapshot.changed) >= of.changed]
+        if out and (len(out) == len(found) or not withdrawals):
+            return out[-1]
         await asyncio.sleep(PAUSE_SECONDS)

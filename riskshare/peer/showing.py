@@ -10,6 +10,7 @@ from riskshare.membership.identifier import Identifier, mask
 from riskshare.membership.record import Record
 from riskshare.sharing.entry import DataKey
 from riskshare.sharing.kept import ListRow, NotedChange, ReaderRow, StoredEntry
+from riskshare.sharing.states import PATIENT
 from riskshare.store.store import Store
 
 
@@ -48,6 +49,7 @@ def _entry(
     noted = {change.number: change for change in changes}
     entry = versions[-1]
     record = Record.from_bytes(entry.record)
+    ahead = entry.state == "withdrawn" and entry.reason not in PATIENT
     return EntryModel(
         list=name,
         category=record.category,
@@ -68,7 +70,7 @@ def _entry(
                 epoch=one.epoch,
                 version=one.version,
                 confirmed_at=one.at,
-                current=one.changed >= entry.changed,
+                current=(one.withdrawn if ahead else one.changed) >= entry.changed,
             )
             for one in readers
         ),

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import BinaryIO, Final, Literal, Protocol, final
+from typing import BinaryIO, Final, Literal, Protocol
 
 from riskshare.apart import apart
 from riskshare.errors import SegmentError
@@ -149,36 +149,6 @@ class Job:
     canaries: Sequence[str]
     upto: int = 0
     withdrawn: int = 0
-
-
-@final
-class Urgent:
-    """How far withdrawals have gone out ahead of a larger change, by list and epoch."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple[int, bytes], int] = {}
-        self._passed_over: dict[tuple[int, bytes], int] = {}
-
-    def since(self, job: Job) -> int:
-        """The number behind which withdrawals are to be looked for."""
-        return max(job.upto, job.withdrawn, self._seen.get(_place(job), 0))
-
-    def found(self, job: Job, upto: int) -> None:
-        """What is to be published next holds all of them up to this number, unless some were passed over."""
-        if self._passed_over.get(_place(job), 0) <= job.upto:
-            job.withdrawn = upto
-
-    def done(self, job: Job, upto: int) -> None:
-        """It is published, or there was nothing to publish."""
-        self._seen[_place(job)] = upto
-
-    def pass_over(self, job: Job) -> None:
-        """Those until now are the large change themselves, or the most of it: what comes after them does not wait."""
-        self._seen[_place(job)] = self._passed_over[_place(job)] = job.row.changed
-
-
-def _place(job: Job) -> tuple[int, bytes]:
-    return job.row.id, job.epoch.digest
 
 
 class TooManyChanges(Exception):  # noqa: N818 - an outcome: the caller writes a base then

@@ -168,12 +168,16 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class ReaderRow:
-    """A member, and the snapshot of one of our lists that it holds under an epoch (number); `changed` as in that."""
+    """A member, and the snapshot of one of our lists that it holds under an epoch (number).
+
+    `changed` and `withdrawn` are as in that.
+    """
 
     reader: str
     epoch: int
     version: int
     changed: int
+    withdrawn: int
     at: datetime
 
 

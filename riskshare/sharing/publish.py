@@ -41,7 +41,7 @@ from riskshare.errors import SegmentError
 from riskshare.membership.identifier import NORMALISATION
 from riskshare.sharing import composing
 from riskshare.sharing.beside import Beside
-from riskshare.sharing.composing import Builders, Composer, Entries, Held, Job, TooManyChanges, Urgent, Watch
+from riskshare.sharing.composing import Builders, Composer, Entries, Held, Job, TooManyChanges, Watch
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.kept import EpochRow, ListRow, Resealed, SegmentRow, SnapshotRow, State, StoredEntry
 from riskshare.sharing.overlong import Lists as OverlongLists
@@ -161,7 +161,7 @@ class Publisher:
         self._now = now
         self._random = random
         self._beside = Beside(now)
-        self._urgent = Urgent()
+        self._passed_over: dict[tuple[int, bytes], int] = {}
         self._one_at_a_time: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._merging = asyncio.Semaphore(1)
         self._building = asyncio.Semaphore(BASES)
@@ -265,11 +265,10 @@ class Publisher:
                 young = self._now() - last.issued_at < self._terms.reissue
                 if row.changed <= last.changed and young and all(self._files.has(segment.ref) for segment in kept):
                     return 0
-                job = await self._job(row, epoch, last)
                 with suppress(SegmentError, TooManyChanges):
                     if large not in self._beside:
-                        return await self._go_on(job, kept)
-                published = await self._go_ahead(job, kept, young=young)
+                        return await self._go_on(await self._job(row, epoch, last), kept)
+                published = await self._go_ahead(await self._job(row, epoch, last), kept, young=young)
         if last is None:
             return await self._begin(row, epoch)
         await self._beside.begin(large, partial(self._catch_up, row, epoch))
@@ -283,23 +282,24 @@ class Publisher:
 
     async def _go_ahead(self, job: Job, kept: Sequence[SegmentRow], *, young: bool) -> int:
         """Publish the withdrawals that do not wait for a larger change, which is being computed."""
+        place = (job.row.id, job.epoch.digest)
+        passed_over = self._passed_over.get(place, 0)
         try:
             view = await self._composer.view(job, kept)
-            delta, upto = await self._composer.urgent(job, view, self._urgent.since(job))
+            after = max(job.upto, job.withdrawn, passed_over)
+            delta, upto = await self._composer.urgent(job, view, after)
         except SegmentError:
             return 0  # a base is being computed: there is nothing to go upon
-        except TooManyChanges:
-            self._urgent.pass_over(job)
+        except TooManyChanges:  # they are the large change, or the most of it; what comes after them does not wait
+            self._passed_over[place] = job.row.changed
             return 0
-        self._urgent.found(job, upto)
-        published = 0
+        if passed_over <= job.upto:
+            job.withdrawn = upto
         if delta is not None or not young:
-            published = await self._append(job, kept, [delta] if delta else [])
-        elif job.last is not None:  # no snapshot has shown what is withdrawn: there is nothing to publish
+            return await self._append(job, kept, [delta] if delta else [])
+        if job.last is not None:  # no snapshot has shown what is withdrawn: there is nothing to publish
             await self._shelf.note_withdrawn(job.last, job.withdrawn)
-        if published or delta is None:
-            self._urgent.done(job, upto)
-        return published
+        return 0
 
     async def _append(self, job: Job, kept: Sequence[SegmentRow], fresh: Sequence[SegmentRow]) -> int:
         """Publish new segments behind those that are kept, and begin to merge them if they have piled up."""

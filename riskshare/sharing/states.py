@@ -24,6 +24,10 @@ UPHELD: Final = "appeal_upheld"
 WITHDRAWALS: Final = ("withdrawn", "corrected", "erroneous", "appeal_upheld")
 """Why people withdraw entries; the segment's table has the reasons of other withdrawals besides."""
 
+PATIENT: Final = frozenset({"replaced", "expired"})
+"""Reasons of withdrawals that wait for a larger change: readers heed the term themselves, and of a file that is the
+whole list nobody is shown a part."""
+
 SENTENCES: Final[dict[Refusal, str]] = {
     "unchanged": "It is in this state already.",
     "not_listed": "It is not on the list.",

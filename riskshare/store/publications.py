@@ -87,8 +87,8 @@ class Publications:
         """Publish a snapshot with the segments that are new, and tell the listeners, in one transaction.
 
         The segment files are durable on disk before. `expected_previous_version` is the newest version of this (list,
-        epoch) that the publisher built upon, 0 for none. False: somebody else published first, and nothing was
-        written.
+        epoch) that the publisher built upon, 0 for none. False: somebody else published first, or noted more of that
+        version, and nothing was written.
 
         Raises:
             StoreError: `store_refused` if a segment that the snapshot names is not kept.
@@ -184,8 +184,8 @@ async def _publish(connection: Session, snapshot: SnapshotRow, segments: Sequenc
     await connection.executemany(_SQL["add_segments"], [_segment_arguments(one) for one in segments])
     status = await connection.execute(_SQL["add_snapshot"], *_snapshot_arguments(snapshot), previous)
     if not affected(status):
-        newest = await connection.fetchval(_SQL["newest_version"], snapshot.list_id, snapshot.epoch)
-        if newest != previous:
+        seen = snapshot.list_id, snapshot.epoch, previous, snapshot.withdrawn
+        if await connection.fetchval(_SQL["is_overtaken"], *seen):
             raise _Overtaken
         raise StoreError("The snapshot names a segment that is not kept.", code="store_refused")
     await connection.execute(_SQL["tell_snapshot"], snapshot.list_id)

@@ -177,11 +177,22 @@ async def dsn(migrated):
     return dsn
 
 
+DRIFTED = """
+select name, listed, entries from lists, lateral (
+    select count(*) as entries from entries where list_id = lists.id and state <> 'withdrawn'
+) as found where listed <> entries
+"""
+
+
 @pytest.fixture
 async def store(dsn):
     opened = await Store.open(dsn)
     yield opened
     await opened.close()
+    connection = await asyncpg.connect(dsn)
+    drifted = await connection.fetch(DRIFTED)
+    await connection.close()
+    assert not drifted, "what is noted of a list is what stands on it"
 
 
 @pytest.fixture

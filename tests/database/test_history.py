@@ -125,6 +125,25 @@ async def test_members_that_hold_it_are_shown_with_what_they_have(house, store, 
     assert [(one.member, one.current) for one in entry.holders] == [("bank", False), ("wallet", True)]
 
 
+@pytest.mark.parametrize(("reason", "current"), [("corrected", True), ("expired", False), ("replaced", False)])
+async def test_a_withdrawal_that_went_ahead_of_a_large_change_is_seen_with_its_snapshot(
+    house, store, made, reason, current
+):
+    await house.bring(f"{ONE},high,")
+    of = await store.lists.list_named("fraud")
+    epoch = made.epoch()
+    await store.publications.add_epoch(epoch)
+    snapshot = made.snapshot(of.id, epoch.digest, 1, [], changed=1)
+    await store.publications.publish(replace(snapshot, withdrawn=2), [], 0)
+    readers = Readers(store.history)
+    readers.saw("bank", "jd/fraud", epoch.digest, snapshot.digest)
+    await readers.keep()
+    await house.decide(withdrawal("corrected"), ONE)
+    await store.pool.execute("update entries set reason = $1", reason)
+    [entry] = await house.show()
+    assert [(one.member, one.version, one.current) for one in entry.holders] == [("bank", 1, current)]
+
+
 async def test_what_came_later_from_another_process_is_not_taken_back(store, house, made):
     await house.bring(f"{ONE},high,")
     of = await store.lists.list_named("fraud")

@@ -101,6 +101,35 @@ async def test_what_no_snapshot_has_shown_is_noted_as_withdrawn_and_never_less(s
         assert (found.changed, found.withdrawn) == (3, noted)
 
 
+async def test_what_was_noted_is_not_taken_back_by_a_publisher_that_did_not_know(store, mine, epoch, made):
+    """It had read the list before the withdrawal, and would show what nobody is shown."""
+    base, other = made.segment(mine.id, epoch.digest), made.segment(mine.id, epoch.digest)
+    first = made.snapshot(mine.id, epoch.digest, 1, [base], changed=3)
+    await store.publications.publish(first, [base], 0)
+    await store.publications.note_withdrawn(first, 7)
+    late = made.snapshot(mine.id, epoch.digest, 2, [base, other], changed=6)
+    assert not await store.publications.publish(late, [other], 1)
+    assert (await store.publications.latest_snapshot(mine.id, epoch.digest)).version == 1
+    assert await store.publications.publish(replace(late, withdrawn=7), [other], 1)
+
+
+async def test_a_note_and_the_next_snapshot_at_once_leave_one_of_them(store, mine, epoch, made):
+    base, other = made.segment(mine.id, epoch.digest), made.segment(mine.id, epoch.digest)
+    last = made.snapshot(mine.id, epoch.digest, 1, [base], changed=3)
+    await store.publications.publish(last, [base], 0)
+    for version in range(2, 12):
+        following = made.snapshot(mine.id, epoch.digest, version, [base, other], changed=last.withdrawn + 1)
+        noting = store.publications.note_withdrawn(last, last.withdrawn + 2)
+        published, _ = await asyncio.gather(store.publications.publish(following, [other], version - 1), noting)
+        found = await store.publications.latest_snapshot(mine.id, epoch.digest)
+        if not published:
+            assert (found.version, found.withdrawn) == (version - 1, last.withdrawn + 2)
+            following = replace(following, withdrawn=found.withdrawn)
+            assert await store.publications.publish(following, [other], version - 1)
+        last = await store.publications.latest_snapshot(mine.id, epoch.digest)
+        assert (last.version, last.withdrawn) == (version, following.withdrawn)
+
+
 async def test_of_publishers_at_once_one_wins(store, mine, epoch, made):
     segments = [made.segment(mine.id, epoch.digest) for _ in range(8)]
     results = await asyncio.gather(

@@ -566,6 +566,12 @@ async def test_withdrawals_that_are_themselves_too_large_a_change_keep_no_later_
     assert [row.withdrawn for row in desk.store.snapshots] == [1, 1], "those that went before it are not shown yet"
     published, found = await large.end()
     assert (published, found.listed()) == (2, [PHONES[7], PHONES[9]])
+    await large.begin("base", *PHONES[10:20])  # with the large change all of them are out
+    desk.change(of, PHONES[9])
+    assert (await large.stirred(4)).listed() == [PHONES[7]]
+    last, changed = desk.store.snapshots[-1], desk.store.rows[of.id].changed
+    assert (last.changed < changed, last.withdrawn) == (True, changed)
+    await large.end()
 
 
 @pytest.mark.parametrize("step", ["delta", "base"])

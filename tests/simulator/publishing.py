@@ -189,6 +189,8 @@ class MemoryStore:
         last = await self.latest_snapshot(snapshot.list_id, snapshot.epoch)
         if (last.version if last else 0) != expected_previous_version:
             return False
+        if last and last.withdrawn > snapshot.withdrawn:
+            return False
         self.all_segments.update((row.ref.file_digest, row) for row in segments)
         assert all(digest in self.all_segments for digest in snapshot.segments)
         self.snapshots.append(snapshot)

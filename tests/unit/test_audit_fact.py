@@ -128,6 +128,25 @@ def test_what_is_malformed_is_so_in_both_readings(old, new):
         read_receipt(data)
 
 
+def test_a_glance_remembers_nothing_of_what_has_another_length_than_it_says():
+    """Else whoever shows rows of 16 MiB would fill the auditor's memory."""
+    ask = Ask(
+        new_batch(1, bytes(10)), "simnet", 2, "bank", "jd", bytes(32), "payment", 3, bytes(32),
+        {}, datetime(2026, 11, 22, tzinfo=UTC),
+    )  # fmt: skip
+    json = canonical_json(ask.body())
+    answer = canonical_json(Answer(sha256(json), bytes(32), datetime(2026, 11, 22, tzinfo=UTC)).body())
+    data = Receipt(json, bytes(64), answer, bytes(64)).to_bytes()
+    fact._terms.cache_clear()
+    end = 4 + len(json)
+    for padded in data[:end] + bytes(100_000) + data[end:], data[:end], data + bytes(100_000):
+        assert glance_at(padded) is None
+        assert fact._read_quickly(padded) is None
+    assert fact._terms.cache_info().currsize == 0
+    assert glance_at(data) is not None
+    assert fact._terms.cache_info().currsize == 1
+
+
 @pytest.mark.parametrize("data", [b"", b"\x84", b"garbage", bytes(331)])
 def test_garbage_is_no_receipt(data):
     assert facts_of_receipt(data).faults == MALFORMED

@@ -54,8 +54,9 @@ where excluded.at >= list_readers.at
 
 -- name: readers
 -- Of epochs that are in service.
-select r.reader, e.number as epoch, r.version, r.changed, r.at
+select r.reader, e.number as epoch, r.version, r.changed, coalesce(s.withdrawn, r.changed) as withdrawn, r.at
 from list_readers r
 join epochs e on e.digest = r.epoch
+left join snapshots s on s.list_id = r.list_id and s.epoch = r.epoch and s.version = r.version
 where r.list_id = $1 and e.ended_at is null and e.not_after > $2
 order by r.reader, e.number

@@ -44,12 +44,15 @@ on conflict (file_digest) do nothing
 
 -- name: add_snapshot
 -- Compare and swap: the chain must end at the version that the publisher saw. Of two that saw the same, the second
--- waits for the first at the primary key, and then adds nothing.
-with added as (
+-- waits for the first at the primary key, and then adds nothing. Nor is what was noted of that version taken back.
+with former as (
+    select withdrawn from snapshots where list_id = $1 and epoch = $2 and version = $13 for update
+), added as (
     insert into snapshots
         (list_id, epoch, version, digest, statement, signature, salt, issued_at, expires_at, changed, segments, withdrawn)
     select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::bytea[], $12
     where $13 = coalesce((select max(version) from snapshots where list_id = $1 and epoch = $2), 0)
+      and not exists (select from former where former.withdrawn > $12)
       and not exists (
           select from unnest($11::bytea[]) as s (file_digest)
           where not exists (select from segments where segments.file_digest = s.file_digest)
@@ -60,8 +63,10 @@ with added as (
 insert into ledger_pending (kind, source, entry)
 select 'snapshot', digest, ledger_entry(salt, 'snapshot', statement) from added
 
--- name: newest_version
-select coalesce(max(version), 0) from snapshots where list_id = $1 and epoch = $2
+-- name: is_overtaken
+-- Whether the chain ends at another version, or more was noted of that one.
+select coalesce(max(version), 0) <> $3 or coalesce(bool_or(version = $3 and withdrawn > $4), false)
+from snapshots where list_id = $1 and epoch = $2
 
 -- name: note_withdrawn
 update snapshots set withdrawn = $4 where list_id = $1 and epoch = $2 and version = $3 and withdrawn < $4
