@@ -22,7 +22,7 @@ endif
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench clean lock
+.PHONY: help demo test lint format bench clean lock compiled
 
 help:
 	@echo "make demo    five members on this machine: publish, check, receipts; says what happened"
@@ -33,10 +33,10 @@ help:
 	@echo "make lock    resolve the dependencies anew and write the lock files"
 	@echo "make clean   remove .venv and all caches"
 
-demo: $(VENV)/runtime
+demo: compiled
 	@$(VENV)/bin/riskshare demo $(DEMO_ARGS)
 
-test: $(VENV)/dev
+test: $(VENV)/dev compiled
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10 $(PYTEST_ARGS)
 
 lint: $(VENV)/dev
@@ -48,8 +48,12 @@ format: $(VENV)/dev
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: $(VENV)/runtime $(VENV)/bench
+bench: $(VENV)/runtime $(VENV)/bench compiled
 	@$(VENV)/bin/riskshare bench $(BENCH_ARGS)
+
+# Once: where Python may keep no bytecode (PYTHONDONTWRITEBYTECODE), each process would compile all of it at its start.
+compiled: $(VENV)/runtime
+	@$(PY) -m compileall -q riskshare tests
 
 clean:
 	rm -rf $(VENV) build dist riskshare.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
