@@ -6,10 +6,10 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from riskshare.audit.axis import time_ticks, value_scale
+from riskshare.audit.axis import SMALLEST_SPAN, time_ticks, value_scale
 from riskshare.audit.chart import FLAT, LARGE, SMALL, TOGETHER, make_chart
 from riskshare.audit.report import Series
 from tests.simulator import reports
@@ -24,9 +24,11 @@ def texts(ticks):
 
 
 @given(st.lists(VALUES, min_size=1), st.integers(2, 8))
+@example([-5.960464477539063e-08], 2)
 def test_the_scale_holds_zero_and_every_value(values, ticks):
     scale = value_scale(values, ticks)
-    assert all(-1e-9 <= scale.place(value) <= 1 + 1e-9 for value in [0, *values])
+    # What lies closer to 0 than that is drawn as 0, on whichever side of it it lies.
+    assert all(-SMALLEST_SPAN <= scale.place(value) <= 1 + SMALLEST_SPAN for value in [0, *values])
     places = [tick.place for tick in scale.ticks]
     assert places == sorted(places)
     assert (places[0], places[-1]) == (0, 1)
