@@ -181,7 +181,7 @@ async def test_the_store_is_healthy(store):
 
 
 async def test_a_statement_that_takes_too_long_is_ended(dsn):
-    store = await Store.open(dsn, statement_seconds=0.2)
+    store = await Store.open(dsn, statement_seconds=1)
     connection = await store.target.connect()
     with pytest.raises(asyncpg.QueryCanceledError):
         await connection.execute("select pg_sleep(30)")

@@ -114,14 +114,14 @@ async def test_a_stranger_that_drips_a_request_is_closed(tmp_path: Path) -> None
 
 
 async def test_a_stranger_that_asks_is_refused_and_then_closed(tmp_path: Path) -> None:
-    async with served(tmp_path, Strangers(seconds=0.5)) as pair:
+    async with served(tmp_path, Strangers(seconds=1)) as pair:
         streams = await connect(pair, anonymous(pair))
         assert await ask(streams) == b"HTTP/1.1 401 Unauthorized"
         assert await closed(streams[0]) == b""
 
 
 async def test_a_stranger_that_reads_the_log_is_served_and_closed_after_its_time(tmp_path: Path) -> None:
-    async with served(tmp_path, Strangers(seconds=0.5)) as pair:
+    async with served(tmp_path, Strangers(seconds=1)) as pair:
         pair.log.newest = Note(b"a checkpoint")
         streams = await connect(pair, anonymous(pair))
         answered = 0
