@@ -158,9 +158,9 @@ class Held:
 
     def close(self) -> None:
         """Let another process go on."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        lock, self._lock = self._lock, -1  # first: whoever is cancelled may close it while a thread does
+        if lock >= 0:
+            os.close(lock)
 
 
 @contextmanager
