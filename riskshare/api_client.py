@@ -43,6 +43,7 @@ from riskshare.api_models import (
     ListsResponse,
     ProblemModel,
 )
+from riskshare.dialled import dial
 from riskshare.errors import (
     AccessError,
     IdempotencyError,
@@ -112,7 +113,7 @@ class Client:
         self._timeout = timeout
         self._attempts = attempts
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=True if tls is None else tls, limit=0),
+            connector=aiohttp.TCPConnector(ssl=True if tls is None else tls, limit=0, socket_factory=dial),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Authorization": f"Bearer {api_key}", "Accept": "application/json"},
             trust_env=False,

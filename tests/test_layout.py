@@ -19,11 +19,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "riskshare"
 LINES_OF_A_FILE = 450
 LINES_OF_A_FUNCTION = 60
+DIAL = ast.dump(ast.Name("dial", ast.Load()))
 
 # Upwards: a module imports from its own rank and from those below. See riskshare/__init__.py.
 RANKS: list[set[str]] = [
     {"errors"},
-    {"encoding", "sodium", "cores", "threads", "apart", "crew", "names", "keyterm"},
+    {"encoding", "sodium", "cores", "threads", "apart", "crew", "dialled", "names", "keyterm"},
     {"signature", "certificate", "tls"},
     {"statement"},
     {"registry"},
@@ -340,6 +341,21 @@ def test_each_outside_has_its_one_place():
             place = ONLY_IN.get(name.partition(".")[0])
             if place is not None and module.top not in ((place,) if isinstance(place, str) else place):
                 wrong.append(f"{module.at(node)} imports {name}, which belongs to {place}")
+    nothing(wrong)
+
+
+def test_every_session_dials_sockets_that_close_no_other():
+    """See riskshare.dialled."""
+    wrong = []
+    for module in MODULES.values():
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            if node.func.attr == "TCPConnector" and ast.dump(given.get("socket_factory", node)) != DIAL:
+                wrong.append(f"{module.at(node)} connects without socket_factory=dial")
+            if node.func.attr == "ClientSession" and "connector" not in given:
+                wrong.append(f"{module.at(node)} has no connector of its own")
     nothing(wrong)
 
 

@@ -20,6 +20,7 @@ import aiohttp
 
 from riskshare.bench.measure import Figure, median_of
 from riskshare.bench.network import CATEGORIES, QUERIER, fill
+from riskshare.dialled import dial
 from riskshare.generate import stream
 from riskshare.loopback import GENEROUS, LoopbackNetwork, Spec
 from riskshare.membership.identifier import Identifier
@@ -91,7 +92,8 @@ async def _running(folder: Path, *program: str) -> AsyncIterator[_Asked]:
         await asyncio.to_thread(network.start, program=program)
         await asyncio.to_thread(network.wait_for_lists, QUERIER, [f"{member.name}/listed" for member in owners])
         headers = {"Authorization": f"Bearer {querier.api_key}"}
-        async with aiohttp.ClientSession(querier.urls["clients"], headers=headers) as session:
+        connector = aiohttp.TCPConnector(socket_factory=dial)
+        async with aiohttp.ClientSession(querier.urls["clients"], connector=connector, headers=headers) as session:
             yield _Asked(network, session)
     finally:
         await asyncio.to_thread(network.stop)

@@ -15,6 +15,7 @@ import asyncpg
 
 from riskshare.bench.measure import Figure, median_of
 from riskshare.bench.network import CATEGORIES, Measured
+from riskshare.dialled import dial
 from riskshare.generate import stream
 from riskshare.membership import oprf
 from riskshare.membership.identifier import Identifier
@@ -195,7 +196,7 @@ class _Bare:
             await connection.execute(f"create table {name} (id bytea primary key, body bytea)")
             await connection.execute(f"alter table {name} alter column body set storage external")
         try:
-            async with aiohttp.ClientSession() as session:
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=dial)) as session:
                 yield cls(session, f"https://127.0.0.1:{port}/", context, (one, two))
         finally:
             for name, connection in (("bench_one", one), ("bench_two", two)):

@@ -15,6 +15,7 @@ from yarl import URL
 
 from riskshare.client.reading import PeerResponse, failure, read_bounded, refuse_unless
 from riskshare.client.remote import Remote, Remotes
+from riskshare.dialled import dial
 from riskshare.errors import PeerGarbage
 
 KEEP_ALIVE = 300.0
@@ -34,7 +35,9 @@ def within(seconds: float) -> aiohttp.ClientTimeout:
 def open_session(connections: int) -> aiohttp.ClientSession:
     """A session with at most so many connections to one member; nothing of its environment is believed."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=connections, keepalive_timeout=KEEP_ALIVE),
+        connector=aiohttp.TCPConnector(
+            limit=0, limit_per_host=connections, keepalive_timeout=KEEP_ALIVE, socket_factory=dial
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,

@@ -16,6 +16,7 @@ import aiohttp
 from yarl import URL
 
 from riskshare.client.reading import failure
+from riskshare.dialled import dial
 from riskshare.errors import InputError, PeerDown, PeerError, PeerGarbage, PeerRefused
 
 SECONDS: Final = 20.0
@@ -111,7 +112,7 @@ async def served_log(url: str, context: ssl.SSLContext) -> AsyncIterator[ServedL
     """
     prefix = _prefix(url)
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS, socket_factory=dial),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,
