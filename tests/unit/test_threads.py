@@ -18,6 +18,21 @@ from riskshare.threads import INLINE_UNITS, PART_UNITS, Threads
 DEADLINE = 30  # seconds that nothing may take; reached only when something hangs
 
 
+class Held:
+    """Work that says that it has begun, and goes on when it may."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.go = threading.Event()
+        self.parts: list[bytes] = []
+
+    def __call__(self, part: bytes) -> bytes:
+        self.begun.set()
+        assert self.go.wait(DEADLINE)
+        self.parts.append(part)
+        return part
+
+
 @pytest.fixture
 def threads():
     pool = Threads(3)
@@ -81,17 +96,12 @@ async def test_all_cores_work_at_once(threads):
 
 
 async def test_the_event_loop_runs_on_meanwhile(threads):
-    go = threading.Event()
-
-    def work(part: bytes) -> bytes:
-        assert go.wait(DEADLINE)
-        return part
-
+    work = Held()
     waiting = asyncio.create_task(threads.spread(work, bytes(9), 1))
     for _ in range(10):
         await asyncio.sleep(0)
     assert not waiting.done()
-    go.set()
+    work.go.set()
     assert await waiting == bytes(9)
 
 
@@ -134,40 +144,27 @@ async def test_the_error_of_a_part_reaches_the_caller_and_the_pool_goes_on(threa
 
 async def test_a_cancelled_batch_drops_what_is_not_begun():
     pool = Threads(1)
-    begun, go, parts = threading.Event(), threading.Event(), []
-
-    def work(part: bytes) -> bytes:
-        begun.set()
-        assert go.wait(DEADLINE)
-        parts.append(part)
-        return part
-
+    work = Held()
     waiting = asyncio.create_task(pool.spread(work, bytes(10 * PART_UNITS), 1))
-    await asyncio.to_thread(begun.wait, DEADLINE)
+    await asyncio.to_thread(work.begun.wait, DEADLINE)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    go.set()
+    work.go.set()
     assert await pool.spread(bytes.upper, b"after it", 1) == b"AFTER IT"
-    assert len(parts) == 1
+    assert len(work.parts) == 1
     pool.close()
 
 
 async def test_closing_fails_what_is_under_way_instead_of_hanging():
     pool = Threads(1)
-    begun, go = threading.Event(), threading.Event()
-
-    def work(part: bytes) -> bytes:
-        begun.set()
-        assert go.wait(DEADLINE)
-        return part
-
+    work = Held()
     waiting = asyncio.create_task(pool.spread(work, bytes(10 * PART_UNITS), 1))
-    await asyncio.to_thread(begun.wait, DEADLINE)
+    await asyncio.to_thread(work.begun.wait, DEADLINE)
     closing = asyncio.create_task(asyncio.to_thread(pool.close))
     while not pool._pool._shutdown:  # noqa: ASYNC110 - it has no event
         await asyncio.sleep(0)
-    go.set()
+    work.go.set()
     with pytest.raises(RuntimeError):
         await asyncio.wait_for(waiting, DEADLINE)
     await closing
@@ -177,20 +174,15 @@ async def test_closing_fails_what_is_under_way_instead_of_hanging():
 
 def test_a_loop_that_is_gone_does_not_trouble_the_threads():
     pool = Threads(1)
-    begun, go = threading.Event(), threading.Event()
-
-    def work(part: bytes) -> bytes:
-        begun.set()
-        assert go.wait(DEADLINE)
-        return part
+    work = Held()
 
     async def leave() -> None:
         waiting = asyncio.create_task(pool.spread(work, bytes(INLINE_UNITS), 1))
-        await asyncio.to_thread(begun.wait, DEADLINE)
+        await asyncio.to_thread(work.begun.wait, DEADLINE)
         waiting.cancel()
 
     asyncio.run(leave())
-    go.set()
+    work.go.set()
     assert asyncio.run(pool.spread(bytes, b"next", 1, inline_below=0)) == b"next"
     pool.close()
 
