@@ -42,7 +42,7 @@ class GrantsKept:
         with guarded():
             async with self._pool.acquire() as connection, connection.transaction():
                 # Two grants to one member at once: the second waits here for the first.
-                await connection.execute("select from lists where id = $1 for no key update", list_id)
+                await connection.execute("select 1 from lists where id = $1 for no key update", list_id)
                 await connection.execute(_SQL["revoke"], list_id, member, author)
                 row = await connection.fetchrow(_SQL["grant"], list_id, member, sorted(set(purposes)), until, author)
         assert row is not None

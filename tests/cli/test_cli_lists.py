@@ -325,7 +325,7 @@ def test_imports_are_listed_and_cancelled(answer, run, high_risk, clean_file, di
 async def killed_before_its_commit(config, command, imports):
     """Kill an import once it has stored rows; till it is dead, its list is locked, so that it cannot be over before."""
     async with opened_store(Config.load(config)) as store, store.pool.acquire() as own, own.transaction():
-        await own.execute("select from lists where name = 'high-risk' for no key update")
+        await own.execute("select 1 from lists where name = 'high-risk' for no key update")
         process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
         while not (rows := await asyncio.to_thread(imports)) or not rows[0]["rows"]:
             assert process.returncode is None, "it has ended by itself"

@@ -381,7 +381,7 @@ async def test_whoever_has_to_wait_too_long_is_told_why(house, halted, dsn):
         assert refused.value.code == "list_busy"
         await finish(task, halted)
         async with house.sql.transaction():
-            await house.sql.execute("select from lists where name = 'fraud' for no key update")
+            await house.sql.execute("select 1 from lists where name = 'fraud' for no key update")
             with pytest.raises(StoreError) as refused:
                 await house.withdraw(5, store=hurried)
         assert refused.value.code == "list_busy"
@@ -403,7 +403,7 @@ async def test_an_importer_that_is_killed_before_its_commit_leaves_nothing_and_g
 
     before = await house.stands()
     async with house.sql.transaction():  # the list is locked: the import writes all, and waits
-        await house.sql.execute("select from lists where name = 'fraud' for no key update")
+        await house.sql.execute("select 1 from lists where name = 'fraud' for no key update")
         importer = await started()
         await house.waiting()
         importer.kill()

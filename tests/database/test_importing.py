@@ -321,7 +321,7 @@ async def test_an_import_that_is_cancelled_between_two_steps_says_so_at_the_next
 async def test_an_import_can_be_cancelled(office):
     held = office.sql.transaction()  # however fast it is: before it is cancelled, it cannot commit
     await held.start()
-    await office.sql.execute("select from lists for no key update")
+    await office.sql.execute("select 1 from lists for no key update")
 
     async def cancel():
         await office.cancel()
@@ -490,7 +490,7 @@ async def test_an_importer_that_is_killed_anywhere_neither_loses_nor_doubles_a_r
         # It goes on while it is being killed, and must not come to its end before: its commit would lock the list.
         async with sql.transaction():
             if word != "writing":
-                await sql.execute("select from lists for no key update")
+                await sql.execute("select 1 from lists for no key update")
             said = await killed(dsn, path, word, times, small)
         assert int(said[0][1]) >= kept
         kept = max(int(line[1]) for line in said if line[0] in ("began", "moved"))

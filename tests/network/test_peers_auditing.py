@@ -149,7 +149,7 @@ def test_both_sides_log_the_request_and_the_operators_are_told(network: Running,
         assert (row["auditor"], row["member"], row["action"]) == ("regulator", "bank", "read")
         until(
             lambda name=name: network.rows(
-                name, "select from ledger_entries where kind = 'audit' and source = $1", found.request
+                name, "select 1 from ledger_entries where kind = 'audit' and source = $1", found.request
             ),
             f"the request to stand in the log of {name}",
         )
@@ -295,7 +295,7 @@ def test_what_an_owner_left_out_of_its_log_is_gathered_from_who_was_given_it(net
     until(
         lambda: network.rows(
             "bank",
-            "select from ledger_checkpoints where final_at is not null and size >"
+            "select 1 from ledger_checkpoints where final_at is not null and size >"
             " all(select index from ledger_entries where source = any($1)) and $2 ="
             " (select count(*) from ledger_entries where source = any($1))",
             receipts,

@@ -11,7 +11,7 @@ update data_keys set next = $2, since = clock_timestamp() where fingerprint = $1
 
 -- name: held_now
 -- Fails at once while somebody who writes under the present key has not committed.
-select from data_keys for update nowait
+select 1 from data_keys for update nowait
 
 -- name: finish
 update data_keys set number = number + 1, fingerprint = next, next = null, since = clock_timestamp()

@@ -62,7 +62,7 @@ where id = $1 and state = 'reading'
 update imports set state = 'read', changed_at = clock_timestamp() where id = $1 and state in ('reading', 'read')
 
 -- name: hold
-select from imports where id = $1 and state in ('read', 'refused') for no key update
+select 1 from imports where id = $1 and state in ('read', 'refused') for no key update
 
 -- name: end
 update imports set state = $2, counts = $3, code = $4, changed_at = clock_timestamp()
