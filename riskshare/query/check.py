@@ -35,7 +35,7 @@ from riskshare.ledger.sealed import SealedCheck
 from riskshare.membership import oprf
 from riskshare.membership.record import label, open_record, record_key
 from riskshare.query.awake import Awake
-from riskshare.query.batch import AskFailed, Batch, Inbox, Ticket
+from riskshare.query.batch import AskFailed, Batch, Inbox, Ticket, let_leave
 from riskshare.query.held import HeldEpoch, HeldList, HeldOwner, merged
 from riskshare.query.hours import HourKeys, SealedHourKey
 from riskshare.query.sealing import Blank, Sealer
@@ -257,9 +257,7 @@ class Checker:
     async def _meanwhile(self, run: _Run, own: Sequence[_Owner]) -> Blank:
         """What needs no answer yet: done after the asks have left."""
         if run.inbox.waiting:
-            # Two turns of the event loop: in the first the asks are made, in the second they are sent.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            await let_leave()
         run.inverses.update(zip(run.blinds, oprf.invert_many(list(run.blinds.values())), strict=True))
         for owner in own:
             for epoch in owner.held.epochs:
