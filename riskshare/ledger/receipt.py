@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
-from riskshare.encoding import cbor_decode, cbor_encode, sha256
+from riskshare.encoding import cbor_byte_strings, cbor_decode, measure_byte_strings, sha256
 from riskshare.errors import EncodingError
 
 Side = Literal["owner", "querier"]
@@ -38,7 +38,7 @@ class Receipt:
 
     def to_bytes(self) -> bytes:
         """The CBOR array of the four parts."""
-        return cbor_encode([self.ask, self.ask_signature, self.answer, self.answer_signature])
+        return cbor_byte_strings([self.ask, self.ask_signature, self.answer, self.answer_signature])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Receipt:
@@ -48,8 +48,8 @@ class Receipt:
             EncodingError: not such an array.
 
         """
-        parts = cbor_decode(data, limit=MAX_BYTES)
-        if not isinstance(parts, list) or len(parts) != _PARTS or not all(isinstance(part, bytes) for part in parts):
+        parts = cbor_decode(data, limit=MAX_BYTES, measure=measure_byte_strings)
+        if not isinstance(parts, list) or len(parts) != _PARTS:
             raise EncodingError("A receipt is not a CBOR array of four byte strings.")
         if len(parts[1]) != 64 or len(parts[3]) != 64:
             raise EncodingError("A receipt's signature is not 64 bytes.")

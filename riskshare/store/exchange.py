@@ -7,10 +7,13 @@ each a group commit on a connection of its own (`group_commit` states the order 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, final
 from uuid import UUID
+
+from asyncpg import UniqueViolationError
 
 from riskshare.errors import StoreError
 from riskshare.ledger.receipt import KeptReceipt, UnansweredAsk
@@ -195,7 +198,9 @@ class _OwnerWriter:
 
     async def write(self, units: Sequence[KeptReceipt]) -> Sequence[KeptReceipt | None]:
         if len(units) == 1:
-            return [units[0] if await self._one.fetch(*_receipt_row(units[0])) else None]
+            with suppress(UniqueViolationError):  # one that stands already: nothing was written, see exchange.sql
+                await self._one.fetch(*_receipt_row(units[0]))
+                return units
         first: dict[Key, KeptReceipt] = {}
         for kept in units:
             first.setdefault((kept.counterparty, kept.batch), kept)
@@ -229,12 +234,16 @@ class _QuerierWriter:
         checks = [unit.check for unit in units if unit.check is not None]
         if not self._simple(units, receipts):
             await self._write_everything(units, receipts, checks)
-        elif len(checks) == len(receipts) == 1:
-            await self._one.fetch(*_receipt_row(next(iter(receipts.values()))), *_check_row(checks[0]))
         else:
-            rows = [_receipt_row(receipt) for receipt in receipts.values()]
-            await self._many.fetch(rows, [_check_row(check) for check in checks])
+            await self._write_simply(list(map(_receipt_row, receipts.values())), list(map(_check_row, checks)))
         return [None] * len(units)
+
+    async def _write_simply(self, receipts: Sequence[Row], checks: Sequence[Row]) -> None:
+        if len(receipts) == len(checks) == 1:
+            with suppress(UniqueViolationError):  # one of them stands already: nothing was written, see exchange.sql
+                await self._one.fetch(*receipts[0], *checks[0])
+                return
+        await self._many.fetch(receipts, checks)
 
     def _simple(self, units: Sequence[_Concluded], receipts: dict[Key, KeptReceipt]) -> bool:
         if self._forgot or not self._open.isdisjoint(receipts):

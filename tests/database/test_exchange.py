@@ -74,6 +74,25 @@ async def test_a_batch_sent_again_gets_the_receipt_that_stands(store, made):
         assert await commits.keep(replace(first)) == first
 
 
+async def test_what_is_sent_again_becomes_pending_once(store, made, sql):
+    """Alone and with others, whichever part of it stands already: its statement fails, and the general one follows."""
+    first, shared = made.receipt(), made.receipt("querier")
+    one, other = made.check(), made.check()
+    async with owner(store) as answers, querier(store) as checks:
+        for _ in range(3):
+            await answers.keep(first)
+        for check in (one, other, one):
+            await checks.keep(check, [shared])
+        late = made.receipt("querier")
+        await checks.keep(one, [late])
+    pending = await sql.fetch("select kind, source from ledger_pending order by kind, source")
+    receipts = sorted(receipt.receipt.id for receipt in (first, shared, late))
+    assert [tuple(row) for row in pending] == [
+        *(("check", check.id.bytes) for check in sorted((one, other), key=lambda check: check.id)),
+        *(("receipt", source) for source in receipts),
+    ]
+
+
 async def test_one_batch_number_of_two_queriers_is_two_batches(store, made, sql):
     first = made.receipt(counterparty="a")
     async with owner(store) as commits:

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskshare.encoding import MAX_DEPTH, MAX_SAFE_INTEGER, cbor_decode, cbor_encode
+from riskshare.encoding import (
+    MAX_DEPTH,
+    MAX_SAFE_INTEGER,
+    cbor_byte_strings,
+    cbor_decode,
+    cbor_encode,
+    measure_byte_strings,
+)
 from riskshare.errors import EncodingError
 
 LIMIT = 1 << 20
@@ -264,3 +271,96 @@ def test_no_single_changed_byte_gives_the_same_value(value, data):
     except EncodingError:
         return
     assert cbor_encode(other) != cbor_encode(value)
+
+
+# -- Lists and maps of byte strings, the form of every message of an exchange ------------------------------------------
+
+lengths = st.sampled_from([0, 1, 22, 23, 24, 25, 255, 256, 257, 65_535, 65_536])
+strings = st.binary(max_size=40) | lengths.map(bytes)
+messages = st.lists(strings, max_size=30) | st.dictionaries(keys, strings, max_size=30)
+
+
+@given(messages)
+def test_byte_strings_are_written_as_the_general_encoder_writes_them(value):
+    data = cbor_byte_strings(value)
+    assert data == cbor_encode(value) == cbor2.dumps(value, canonical=True)
+    read = cbor_decode(data, limit=LIMIT * 4, measure=measure_byte_strings)
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize("length", [0, 1, 23, 24, 255, 256, 65_535, 65_536, 2**17])
+def test_byte_strings_at_every_change_of_length_form(length):
+    for value in ([bytes(length)], {"a" * length: bytes(length)}, [b""] * length):
+        data = cbor_byte_strings(value)
+        assert data == cbor_encode(value)
+        assert cbor_decode(data, limit=LIMIT, measure=measure_byte_strings) == value
+
+
+@given(cbor_values)
+def test_what_is_measured_is_what_can_be_written(value):
+    """Of all that the general reader takes, the measure takes just the lists and maps of byte strings."""
+    data = cbor_encode(value)
+    parts = value.values() if type(value) is dict else value if type(value) is list else [None]
+    if all(type(part) is bytes for part in parts):
+        assert cbor_decode(data, limit=LIMIT, measure=measure_byte_strings) == value
+    else:
+        with pytest.raises(EncodingError):
+            cbor_decode(data, limit=LIMIT, measure=measure_byte_strings)
+        if type(value) in (dict, list):
+            with pytest.raises(EncodingError):
+                cbor_byte_strings(value)
+
+
+@given(messages, st.data())
+def test_only_what_prints_back_to_the_same_bytes_is_measured(value, data):
+    """Whatever single byte is changed, put in or taken out: what is read still is, is written as it was read."""
+    written = bytearray(cbor_byte_strings(value)[:3000])
+    place = data.draw(st.integers(0, len(written) - 1))
+    change = data.draw(st.sampled_from(["change", "insert", "remove"]))
+    if change == "remove":
+        del written[place]
+    elif change == "insert":
+        written.insert(place, data.draw(st.integers(0, 255)))
+    else:
+        written[place] = data.draw(st.integers(0, 255))
+    try:
+        read = cbor_decode(bytes(written), limit=LIMIT, measure=measure_byte_strings)
+    except EncodingError:
+        return
+    assert cbor_encode(read) == written
+
+
+NOT_DETERMINISTIC = {
+    "long_head_of_a_list": "980140",
+    "long_head_of_a_map": "b801616140",
+    "long_head_of_a_string": "815800",
+    "long_head_of_a_word": "a178016140",
+    "words_in_another_order": "a2616240616140",
+    "longer_word_first": "a262616140616240",
+    "a_word_twice": "a2616140616140",
+    "word_that_is_not_ascii": "a162c3a940",
+    "number_as_a_word": "a10140",
+    "byte_string_as_a_word": "a1416140",
+    "text": "816161",
+    "number": "8101",
+    "list_in_a_list": "8180",
+    "indefinite_list": "9f40ff",
+    "indefinite_string": "815f4161ff",
+    "tag": "81c240",
+    "byte_string_alone": "4161",
+    "bytes_behind_it": "814000",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("text", NOT_DETERMINISTIC.values(), ids=NOT_DETERMINISTIC)
+def test_what_is_no_deterministic_list_or_map_of_byte_strings_is_refused(text):
+    with pytest.raises(EncodingError):
+        cbor_decode(bytes.fromhex(text), limit=LIMIT, measure=measure_byte_strings)
+
+
+@pytest.mark.parametrize("value", [[bytearray(b"a")], ["a"], [None], {"a": memoryview(b"a")}, {"é": b"a"}])
+def test_what_is_no_byte_string_is_not_written(value):
+    with pytest.raises(EncodingError):
+        cbor_byte_strings(value)

@@ -1,18 +1,16 @@
--- What an exchange leaves behind. The statements with _one write the common single row: PostgreSQL starts VALUES
--- some 30 microseconds sooner than an array.
--- Only a row that was really inserted is returned, and so becomes pending for the ledger: what is sent again does not.
+-- What an exchange leaves behind. Only a row that was really inserted becomes pending for the ledger: what is sent again
+-- does not. The statements with _one write the common single row. PostgreSQL starts VALUES some 30 microseconds sooner
+-- than an array, and INSERT without ON CONFLICT another 20 (70, where it has slept): for a row that stands already they
+-- fail as a whole, and the general statement follows.
 
 -- name: keep_owner_receipt_one
 with kept as (
     insert into receipts
         (side, counterparty, batch, id, epoch, count, receipt, elements, evaluated, proof, salt, adopted)
     values ('owner', $1, $2, sha256($5), $3, $4, $5, $6, $7, $8, $9, $10)
-    on conflict (side, counterparty, batch) do nothing
-    returning counterparty, batch, id
-), pending as (
-    insert into ledger_pending (kind, source, entry) select 'receipt', id, ledger_entry($9, 'receipt', $5) from kept
 )
-select counterparty, batch from kept
+insert into ledger_pending (kind, source, entry)
+values ('receipt', sha256($5), ledger_entry($9, 'receipt', $5))
 
 -- name: keep_owner_receipts
 with kept as (
@@ -34,18 +32,13 @@ with kept as (
     insert into receipts
         (side, counterparty, batch, id, epoch, count, receipt, elements, evaluated, proof, salt, adopted)
     values ('querier', $1, $2, sha256($5), $3, $4, $5, $6, $7, $8, $9, $10)
-    on conflict (side, counterparty, batch) do nothing
-    returning id
 ), checked as (
     insert into checks (id, answered_at, hour_key, record, statement, signature, salt)
     values ($11, $12, $13, $14, $15, $16, $17)
-    on conflict (id) do nothing
-    returning id
 )
 insert into ledger_pending (kind, source, entry)
-select 'receipt', id, ledger_entry($9, 'receipt', $5) from kept
-union all
-select 'check', uuid_send(id), ledger_entry($17, 'check', $15) from checked
+values ('receipt', sha256($5), ledger_entry($9, 'receipt', $5)),
+       ('check', uuid_send($11), ledger_entry($17, 'check', $15))
 
 -- name: keep_checks
 with kept as (
