@@ -29,7 +29,7 @@ from riskshare.query import admission
 from riskshare.query.message import ELEMENT_BYTES, MAX_ELEMENTS, Answer, AnswerMessage, Ask, AskMessage
 from riskshare.query.quota import LOOKUPS, Allowance, Limits, Quotas
 from riskshare.signature import SigningKey
-from riskshare.statement import SALT_BYTES, sign
+from riskshare.statement import SALT_BYTES, signed_bytes
 
 SMALL = 32
 """Asks of at most so many elements (one check's worth) go ahead of all larger ones."""
@@ -350,14 +350,15 @@ class Answerer:
 
     def _sign(self, ask: Ask, message: AskMessage, digest: bytes, evaluated: bytes, proof: bytes) -> KeptReceipt:
         answer = Answer(ask=digest, elements=merkle.root_of(evaluated), answered_at=self._clock.now())
-        signed = sign("answer", ask.network, answer.body(), self._identity)
+        json = answer.to_json()
+        signature = self._identity.sign(signed_bytes("answer", ask.network, json))
         return KeptReceipt(
             side="owner",
             counterparty=ask.querier,
             batch=ask.batch,
             epoch=ask.epoch,
             count=ask.count,
-            receipt=Receipt(message.ask, message.signature, signed.json, signed.signature),
+            receipt=Receipt(message.ask, message.signature, json, signature),
             elements=message.elements,
             evaluated=evaluated,
             proof=proof,

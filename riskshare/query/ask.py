@@ -39,7 +39,7 @@ from riskshare.query.message import (
     new_batch,
 )
 from riskshare.signature import SigningKey, verify
-from riskshare.statement import SALT_BYTES, sign, signed_bytes
+from riskshare.statement import SALT_BYTES, signed_bytes
 
 FULL = 1024
 """Most elements that are put into one ask: a larger one would make payments behind it wait."""
@@ -254,8 +254,9 @@ class Asker:
             snapshots=_first(self._owners.snapshots(owner)),
             asked_at=now,
         )
-        signed = sign("ask", ask.network, ask.body(), self._identity)
-        message = AskMessage(signed.json, signed.signature, b"".join(elements))
+        json = ask.to_json()
+        signature = self._identity.sign(signed_bytes("ask", ask.network, json))
+        message = AskMessage(json, signature, b"".join(elements))
         return Batch(ask, message, self._random(SALT_BYTES))
 
     async def _exchange(self, batch: Batch) -> None:

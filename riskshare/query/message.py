@@ -11,14 +11,17 @@ elements by their Merkle root (RFC 6962), so that 32 bytes stand for the batch i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from riskshare.encoding import (
     MAX_SAFE_INTEGER,
+    canonical_json,
     cbor_byte_strings,
     cbor_decode,
     format_time,
@@ -60,22 +63,17 @@ MAX_ANSWER_BYTES = MAX_ELEMENTS * ELEMENT_BYTES + MAX_STATEMENT_BYTES
 PURPOSES = ("payment", "account_opening", "withdrawal", "marketing", "portfolio", "audit")
 CLOCK_TOLERANCE_SECONDS = 60
 
-_ASK_KEYS = frozenset(
-    {
-        "asked_at",
-        "batch",
-        "count",
-        "elements",
-        "epoch",
-        "network",
-        "owner",
-        "proof",
-        "purpose",
-        "querier",
-        "registry",
-        "snapshots",
-    }
+LONGEST_IN_PARTS = 8 * 1024
+"""Longest ask of which is remembered what it has in common with others: 80 snapshots."""
+
+_OWN_KEYS = frozenset({"asked_at", "batch", "count", "elements"})
+_TERM_KEYS = frozenset({"epoch", "network", "owner", "proof", "purpose", "querier", "registry", "snapshots"})
+_OWN = re.compile(
+    rb'\{"asked_at":"([-0-9:.TZ]{24})","batch":"([-0-9a-f]{36})","count":([1-9][0-9]{0,15}),"elements":"([0-9a-f]{64})"(?=,)'
 )
+"""How an ask begins, with what is its own: in canonical JSON it stands before all that many asks have in common."""
+
+_ANSWER = re.compile(rb'\{"answered_at":"([-0-9:.TZ]{24})","ask":"([0-9a-f]{64})","elements":"([0-9a-f]{64})"\}')
 _ANSWER_KEYS = frozenset({"answered_at", "ask", "elements"})
 _ASK_PARTS = frozenset({"ask", "signature", "elements"})
 _ANSWER_PARTS = frozenset({"answer", "signature", "elements"})
@@ -120,6 +118,27 @@ class Ask:
             "snapshots": {name: digest.hex() for name, digest in self.snapshots.items()},
         }
 
+    def to_json(self) -> bytes:
+        """The canonical JSON of `body`; what is the same in ask after ask is written once. Raises EncodingError."""
+        return b'{"asked_at":"%b","batch":"%b","count":%b,"elements":"%b"%b' % (
+            format_time(self.asked_at).encode(),
+            str(self.batch).encode(),
+            canonical_json(self.count),
+            self.elements.hex().encode(),
+            _terms_json(
+                _Terms(
+                    network=self.network,
+                    registry=self.registry,
+                    querier=self.querier,
+                    owner=self.owner,
+                    epoch=self.epoch,
+                    purpose=self.purpose,
+                    snapshots=tuple(self.snapshots.items()),
+                    proof=self.proof,
+                )
+            ),
+        )
+
     @classmethod
     def from_json(cls, data: bytes) -> Ask:
         """Read the JSON of an ask.
@@ -128,24 +147,30 @@ class Ask:
             EncodingError: not canonical, a field missing, unknown, or of another form.
 
         """
-        body = parse_canonical_json(data, limit=MAX_STATEMENT_BYTES)
-        if body.keys() != _ASK_KEYS:
-            raise EncodingError("The ask has not exactly the fields of an ask.")
-        if type(body["proof"]) is not bool:
-            raise EncodingError("The ask's field proof is not true or false.")
+        own = _OWN.match(data)
+        if own is None or len(data) > LONGEST_IN_PARTS:
+            body = parse_canonical_json(data, limit=MAX_STATEMENT_BYTES)
+            if body.keys() != _OWN_KEYS | _TERM_KEYS:
+                raise EncodingError("The ask has not exactly the fields of an ask.")
+            terms = _terms_of(body)
+        else:
+            asked_at, batch, count, elements = own.groups()
+            body = {"asked_at": asked_at.decode(), "batch": batch.decode(), "elements": elements.decode()}
+            body["count"] = int(count)
+            terms = _read_terms(data[own.end() :])
         return cls(
             batch=parse_batch(body["batch"]),
-            network=_word(body, "network"),
-            registry=_number(body, "registry"),
-            querier=_word(body, "querier"),
-            owner=(owner := _word(body, "owner")),
-            epoch=parse_hex(body["epoch"], 32),
-            purpose=_word(body, "purpose"),
+            network=terms.network,
+            registry=terms.registry,
+            querier=terms.querier,
+            owner=terms.owner,
+            epoch=terms.epoch,
+            purpose=terms.purpose,
             count=_number(body, "count"),
             elements=parse_hex(body["elements"], 32),
-            snapshots=_snapshots(body["snapshots"], owner),
+            snapshots=dict(terms.snapshots),
             asked_at=parse_time(body["asked_at"]),
-            proof=body["proof"],
+            proof=terms.proof,
         )
 
 
@@ -168,6 +193,14 @@ class Answer:
             "elements": self.elements.hex(),
         }
 
+    def to_json(self) -> bytes:
+        """The canonical JSON of `body`."""
+        return b'{"answered_at":"%b","ask":"%b","elements":"%b"}' % (
+            format_time(self.answered_at).encode(),
+            self.ask.hex().encode(),
+            self.elements.hex().encode(),
+        )
+
     @classmethod
     def from_json(cls, data: bytes) -> Answer:
         """Read the JSON of an answer.
@@ -176,7 +209,10 @@ class Answer:
             EncodingError: not canonical, a field missing, unknown, or of another form.
 
         """
-        body = parse_canonical_json(data, limit=MAX_STATEMENT_BYTES)
+        if (found := _ANSWER.fullmatch(data)) is not None:
+            answered_at, ask, elements = (text.decode() for text in found.groups())
+            return cls(bytes.fromhex(ask), bytes.fromhex(elements), parse_time(answered_at))
+        body = parse_canonical_json(data, limit=MAX_STATEMENT_BYTES)  # to say what is wrong with it
         if body.keys() != _ANSWER_KEYS:
             raise EncodingError("The answer has not exactly the fields of an answer.")
         return cls(
@@ -266,7 +302,52 @@ def _parts(data: bytes, names: frozenset[str], allowed: frozenset[str], *, limit
     return parts
 
 
-def _snapshots(value: object, owner: str) -> dict[str, bytes]:
+class _Terms(NamedTuple):
+    """What is the same in ask after ask; fields as in `Ask`."""
+
+    network: str
+    registry: int
+    querier: str
+    owner: str
+    epoch: bytes
+    purpose: str
+    snapshots: tuple[tuple[str, bytes], ...]
+    proof: bool
+
+
+def _terms_of(body: Mapping[str, Any]) -> _Terms:
+    if type(body["proof"]) is not bool:
+        raise EncodingError("The ask's field proof is not true or false.")
+    owner = _word(body, "owner")
+    return _Terms(
+        network=_word(body, "network"),
+        registry=_number(body, "registry"),
+        querier=_word(body, "querier"),
+        owner=owner,
+        epoch=parse_hex(body["epoch"], 32),
+        purpose=_word(body, "purpose"),
+        snapshots=_snapshots(body["snapshots"], owner),
+        proof=body["proof"],
+    )
+
+
+@lru_cache(maxsize=256)
+def _read_terms(text: bytes) -> _Terms:
+    """Read the end of an ask, from the comma behind its own fields on; a brace for that makes canonical JSON of it."""
+    body = parse_canonical_json(b"{" + text[1:], limit=LONGEST_IN_PARTS)
+    if body.keys() != _TERM_KEYS:
+        raise EncodingError("The ask has not exactly the fields of an ask.")
+    return _terms_of(body)
+
+
+@lru_cache(maxsize=256)
+def _terms_json(terms: _Terms) -> bytes:
+    """Write the same end."""
+    snapshots = {name: digest.hex() for name, digest in terms.snapshots}
+    return b"," + canonical_json({**terms._asdict(), "epoch": terms.epoch.hex(), "snapshots": snapshots})[1:]
+
+
+def _snapshots(value: object, owner: str) -> tuple[tuple[str, bytes], ...]:
     if type(value) is not dict or len(value) > MAX_SNAPSHOTS:
         raise EncodingError(f"The ask's snapshots are not an object of at most {MAX_SNAPSHOTS} names.")
     prefix = f"{owner}/"
@@ -277,7 +358,7 @@ def _snapshots(value: object, owner: str) -> dict[str, bytes]:
             check_local_list_name(name[len(prefix) :])
     except InputError as error:
         raise EncodingError("The ask names a snapshot of something that is no list of the owner.") from error
-    return {name: parse_hex(digest, 32) for name, digest in value.items()}
+    return tuple((name, parse_hex(digest, 32)) for name, digest in value.items())
 
 
 def _word(body: Mapping[str, Any], name: str) -> str:
