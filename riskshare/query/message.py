@@ -64,7 +64,7 @@ PURPOSES = ("payment", "account_opening", "withdrawal", "marketing", "portfolio"
 CLOCK_TOLERANCE_SECONDS = 60
 
 LONGEST_IN_PARTS = 8 * 1024
-"""Longest ask of which is remembered what it has in common with others: 80 snapshots."""
+"""Longest ask of another member of which is remembered what it has in common with others: 80 snapshots."""
 
 _OWN_KEYS = frozenset({"asked_at", "batch", "count", "elements"})
 _TERM_KEYS = frozenset({"epoch", "network", "owner", "proof", "purpose", "querier", "registry", "snapshots"})
@@ -340,7 +340,7 @@ def _read_terms(text: bytes) -> _Terms:
     return _terms_of(body)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _terms_json(terms: _Terms) -> bytes:
     """Write the same end."""
     snapshots = {name: digest.hex() for name, digest in terms.snapshots}

@@ -152,7 +152,11 @@ class Job:
 
 
 class TooManyChanges(Exception):  # noqa: N818 - an outcome: the caller writes a base then
-    """The change is too large for a delta."""
+    """The change is too large for a delta. `number` is that of the change if one alone is that large, else 0."""
+
+    def __init__(self, number: int = 0) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Composer:
@@ -350,7 +354,7 @@ class Composer:
                     chosen = [one for one in chosen if one.changed <= upto]
                     break
                 if len(chosen) > self._most_changes:
-                    raise TooManyChanges
+                    raise TooManyChanges(chosen[0].changed)
         return await self._delta_of(job, view, _again([chosen])), upto
 
     async def _delta_of(

@@ -290,16 +290,19 @@ class Publisher:
             delta, upto = await self._composer.urgent(job, view, after)
         except SegmentError:
             return 0  # a base is being computed: there is nothing to go upon
-        except TooManyChanges:  # they are the large change, or the most of it; what comes after them does not wait
-            self._passed_over[place] = job.row.changed
-            return 0
-        if passed_over <= job.upto:
+        except TooManyChanges as large:  # the one that is computed, or most of it; what comes after it does not wait
+            self._passed_over[place] = large.number
+            return await self._go_ahead(job, kept, young=young)
+        published, all_of_them = 0, passed_over <= job.upto
+        if all_of_them:
             job.withdrawn = upto
         if delta is not None or not young:
-            return await self._append(job, kept, [delta] if delta else [])
-        if job.last is not None:  # no snapshot has shown what is withdrawn: there is nothing to publish
+            published = await self._append(job, kept, [delta] if delta else [])
+        elif all_of_them and job.last is not None:  # no snapshot has shown what is withdrawn: nothing to publish
             await self._shelf.note_withdrawn(job.last, job.withdrawn)
-        return 0
+        if not all_of_them and (published or delta is None):
+            self._passed_over[place] = upto
+        return published
 
     async def _append(self, job: Job, kept: Sequence[SegmentRow], fresh: Sequence[SegmentRow]) -> int:
         """Publish new segments behind those that are kept, and begin to merge them if they have piled up."""

@@ -574,6 +574,34 @@ async def test_withdrawals_that_are_themselves_too_large_a_change_keep_no_later_
     await large.end()
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["same process", "another process"])
+async def test_behind_withdrawals_that_are_too_large_a_change_all_others_go_out(desk, of, again):
+    """However many, a few at a time, and whether or not the process knows already what it passed over."""
+    desk.put(of, *PHONES[10:20])
+    large = Large(desk, of, most=5)
+    await large.publisher.refresh()
+    for phone in PHONES[:7]:
+        desk.change(of, phone, reason="erroneous")
+    number, entries = desk.store.rows[of.id].changed, desk.store.entries[of.id]
+    for handle, entry in entries.items():  # as one change
+        entries[handle] = replace(entry, changed=number) if entry.state == "withdrawn" else entry
+    large.slow = Slow(large.publisher, "base")
+    large.passing = asyncio.create_task(large.publisher.refresh())
+    await large.slow.begun.wait()
+    for phone in PHONES[7:16]:
+        desk.change(of, phone)
+    if again:
+        large.publisher._passed_over.clear()
+    desk.store.batch = 2
+    assert (await large.stirred(4)).listed() == [*PHONES[:7], *PHONES[16:20]]
+    await large.passes()
+    assert len(desk.store.snapshots) == 4, "what is out is not computed again"
+    desk.change(of, PHONES[16])
+    assert (await large.stirred(5)).listed() == [*PHONES[:7], *PHONES[17:20]]
+    _, found = await large.end()
+    assert found.listed() == PHONES[17:20]
+
+
 @pytest.mark.parametrize("step", ["delta", "base"])
 async def test_a_process_that_dies_while_it_computes_a_large_change_takes_nothing_back(desk, of, step):
     large = Large(desk, of, most=100 if step == "delta" else 5)
