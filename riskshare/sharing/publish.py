@@ -293,6 +293,7 @@ class Publisher:
         except TooManyChanges as large:  # the one that is computed, or most of it; what comes after it does not wait
             self._passed_over[place] = large.number
             return await self._go_ahead(job, kept, young=young)
+        # Else some before `upto` were passed over, and no snapshot may say that it shows all up to there.
         published, all_of_them = 0, passed_over <= job.upto
         if all_of_them:
             job.withdrawn = upto

@@ -442,6 +442,19 @@ class Large:
         """Publish, list more than a few, and halt when `step` of what publishes them is done."""
         await self.publisher.refresh()
         self.desk.put(self.of, *phones, **record)
+        await self._halt(step)
+
+    async def begin_withdrawing(self, *phones):
+        """Publish, withdraw more than `most` in one change, and halt when the base without them is computed."""
+        await self.publisher.refresh()
+        for phone in phones:
+            self.desk.change(self.of, phone, reason="erroneous")
+        number, entries = self.desk.store.rows[self.of.id].changed, self.desk.store.entries[self.of.id]
+        for handle, entry in entries.items():
+            entries[handle] = replace(entry, changed=number) if entry.state == "withdrawn" else entry
+        await self._halt("base")
+
+    async def _halt(self, step):
         self.slow = Slow(self.publisher, step)
         self.passing = asyncio.create_task(self.publisher.refresh())
         await self.slow.begun.wait()
@@ -551,15 +564,7 @@ async def test_many_withdrawals_ahead_of_a_large_change_go_out_number_by_number(
 
 async def test_withdrawals_that_are_themselves_too_large_a_change_keep_no_later_one_waiting(desk, of):
     large = Large(desk, of, most=5)
-    await large.publisher.refresh()
-    for phone in PHONES[:7]:
-        desk.change(of, phone, reason="erroneous")
-    number, entries = desk.store.rows[of.id].changed, desk.store.entries[of.id]
-    for handle, entry in entries.items():  # as one change
-        entries[handle] = replace(entry, changed=number) if entry.state == "withdrawn" else entry
-    large.slow = Slow(large.publisher, "base")
-    large.passing = asyncio.create_task(large.publisher.refresh())
-    await large.slow.begun.wait()
+    await large.begin_withdrawing(*PHONES[:7])
     assert len(desk.store.snapshots) == 1
     desk.change(of, PHONES[8])
     assert (await large.stirred(2)).listed() == [*PHONES[:8], PHONES[9]]
@@ -579,15 +584,7 @@ async def test_behind_withdrawals_that_are_too_large_a_change_all_others_go_out(
     """However many, a few at a time, and whether or not the process knows already what it passed over."""
     desk.put(of, *PHONES[10:20])
     large = Large(desk, of, most=5)
-    await large.publisher.refresh()
-    for phone in PHONES[:7]:
-        desk.change(of, phone, reason="erroneous")
-    number, entries = desk.store.rows[of.id].changed, desk.store.entries[of.id]
-    for handle, entry in entries.items():  # as one change
-        entries[handle] = replace(entry, changed=number) if entry.state == "withdrawn" else entry
-    large.slow = Slow(large.publisher, "base")
-    large.passing = asyncio.create_task(large.publisher.refresh())
-    await large.slow.begun.wait()
+    await large.begin_withdrawing(*PHONES[:7])
     for phone in PHONES[7:16]:
         desk.change(of, phone)
     if again:

@@ -28,8 +28,11 @@ async def left() -> bytes:
             accepted, _ = await loop.sock_accept(listener)
             with accepted:
                 accepted.settimeout(0)
-                while b"the first" not in await loop.sock_recv(accepted, 65_536):
-                    pass
+                read = b""
+                while not read.endswith(b"the first"):
+                    more = await loop.sock_recv(accepted, 65_536)
+                    assert more, "the connection was closed"
+                    read += more
                 await loop.sock_sendall(accepted, ANSWER)
                 async with await first as response:
                     await response.read()
