@@ -22,12 +22,12 @@ from riskshare.bench.accounting import accounting
 from riskshare.bench.answering import answering
 from riskshare.bench.auditing import auditing, auditing_much
 from riskshare.bench.building import building, filtering
-from riskshare.bench.checking import checking
+from riskshare.bench.checking import checking_four, checking_one
 from riskshare.bench.comparing import comparing
 from riskshare.bench.integrating import integrating
 from riskshare.bench.listing import importing_speed
 from riskshare.bench.measure import Figure, Raw
-from riskshare.bench.network import measured_network
+from riskshare.bench.network import Measured, measured_network
 from riskshare.bench.revoking import revoking
 from riskshare.cores import CORES
 from riskshare.errors import InputError
@@ -85,8 +85,12 @@ def _measure(name: str, raw: Raw) -> list[Figure]:
             return [*_in_loop(lambda: importing_speed(raw)), *_in_loop(lambda: revoking(raw))]
         case "ledger":
             return [*integrating(), *_in_loop(accounting)]
+        case "owner":
+            return _in_network(1, lambda measured: answering(measured, raw))
+        case "check":
+            return [*_in_network(1, checking_one), *_in_network(4, checking_four)]
         case _:
-            return _in_loop(lambda: _in_network(name, raw))
+            raise AssertionError(name)
 
 
 def _in_loop(work: Callable[[], Awaitable[Sequence[Figure]]]) -> list[Figure]:
@@ -100,10 +104,15 @@ def _in_loop(work: Callable[[], Awaitable[Sequence[Figure]]]) -> list[Figure]:
     return found
 
 
-async def _in_network(name: str, raw: Raw) -> list[Figure]:
-    with tempfile.TemporaryDirectory(prefix="riskshare-bench-") as folder:
-        async with measured_network(Path(folder), 1 if name == "owner" else 4) as measured:
-            return await (answering(measured, raw) if name == "owner" else checking(measured))
+def _in_network(owners: int, work: Callable[[Measured], Awaitable[Sequence[Figure]]]) -> list[Figure]:
+    """Measure in a network of a querier and so many owners."""
+
+    async def measure() -> Sequence[Figure]:
+        with tempfile.TemporaryDirectory(prefix="riskshare-bench-") as folder:
+            async with measured_network(Path(folder), owners) as measured:
+                return await work(measured)
+
+    return _in_loop(measure)
 
 
 def machine() -> str:

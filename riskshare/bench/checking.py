@@ -40,12 +40,21 @@ SECONDS: Final = 3.0
 TURNS: Final = 3
 
 
-async def checking(measured: Measured) -> list[Figure]:
-    """All figures of checks."""
-    fresh = stream(77, ("bank_card", "cn_id", "iban"))
+async def checking_one(measured: Measured) -> list[Figure]:
+    """A check of one owner, in a network of these two: others would share the cores, and it would not be idle."""
     async with _Bare.opened(measured) as bare:
-        single = await _one_owner(measured, bare, fresh)
-    return [*single, await _four_owners(measured, fresh), await _coalescing(measured, fresh)]
+        return [await _one_owner(measured, bare, _fresh())]
+
+
+async def checking_four(measured: Measured) -> list[Figure]:
+    """The figures of checks of four owners."""
+    fresh = _fresh()
+    return [await _four_owners(measured, fresh), await _coalescing(measured, fresh)]
+
+
+def _fresh() -> Iterator[Identifier]:
+    """Identifiers that are on no list, each other than those before."""
+    return stream(77, ("bank_card", "cn_id", "iban"))
 
 
 def _question(fresh: Iterator[Identifier], *categories: str) -> Question:
@@ -64,7 +73,7 @@ async def _check(checker: Checker, question: Question) -> None:
         raise AssertionError(f"a check of an unlisted identifier gave {verdict.word}")
 
 
-async def _one_owner(measured: Measured, bare: _Bare, fresh: Iterator[Identifier]) -> list[Figure]:
+async def _one_owner(measured: Measured, bare: _Bare, fresh: Iterator[Identifier]) -> Figure:
     """A check of one owner, interleaved with the parts that it cannot do without."""
     checker = measured.querier.querier.checker
     works: dict[str, Callable[[], Awaitable[object]]] = {
@@ -84,17 +93,15 @@ async def _one_owner(measured: Measured, bare: _Bare, fresh: Iterator[Identifier
     check = medians.pop("check")
     total = sum(medians.values())
     parts = ", ".join(f"{name} {value:.0f} µs ({value / check:.0%})" for name, value in medians.items())
-    return [
-        Figure(
-            "one check of one owner, idle, against the sum of its bare parts",
-            check / total,
-            "ratio",
-            1.6,
-            "at most",
-            detail=f"{check:.0f} µs against {total:.0f} µs: {parts}",
-            parts={"check": check, **medians},
-        )
-    ]
+    return Figure(
+        "one check of one owner, idle, against the sum of its bare parts",
+        check / total,
+        "ratio",
+        1.6,
+        "at most",
+        detail=f"{check:.0f} µs against {total:.0f} µs: {parts}",
+        parts={"check": check, **medians},
+    )
 
 
 async def _four_owners(measured: Measured, fresh: Iterator[Identifier]) -> Figure:
