@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from riskshare.encoding import cbor_encode, format_time
+from riskshare.encoding import cbor_encode_ordered, cbor_order, format_time
 from riskshare.errors import InputError, PeerDown, PeerError, PeerLate, PeerRefused
 from riskshare.membership.identifier import Identifier
 from riskshare.membership.record import Record
@@ -151,21 +151,21 @@ def record_plaintext(
     """What is sealed of a check, in deterministic CBOR.
 
     `snapshots` maps list names to snapshot digests; `random` are 32 fresh bytes: the check statement commits to
-    this plaintext by its hash, which must not be guessable from a guessed identifier.
+    this plaintext by its hash, which must not be guessable from a guessed identifier. The keys stand in CBOR's order.
     """
-    return cbor_encode(
+    return cbor_encode_ordered(
         {
-            "answered_at": format_time(verdict.answered_at),
             "asked": [_asked(part) for part in asked],
-            "categories": sorted(question.categories),
             "check": verdict.check.bytes,
-            "identifiers": [identifier.canonical for identifier in question.identifiers],
+            "random": random,
             "outcome": _outcome(verdict),
             "purpose": question.purpose,
-            "random": random,
             "receipts": list(verdict.receipts),
             "reference": question.reference,
-            "snapshots": dict(snapshots),
+            "snapshots": _ordered(snapshots),
+            "categories": sorted(question.categories),
+            "answered_at": format_time(verdict.answered_at),
+            "identifiers": [identifier.canonical for identifier in question.identifiers],
         }
     )
 
@@ -174,18 +174,23 @@ def _asked(part: Asked) -> dict[str, Any]:
     return {
         "batch": part.batch.bytes if part.batch else None,
         "blind": part.blind,
-        "cached": part.cached,
         "epoch": part.epoch,
-        "identifier": part.identifier,
         "owner": part.owner,
+        "cached": part.cached,
         "position": part.position,
+        "identifier": part.identifier,
     }
 
 
 def _outcome(verdict: Verdict) -> dict[str, Any]:
+    owners = {result.owner: [result.status, _ordered(result.lists)] for result in verdict.owners}
     return {
-        "complete": verdict.complete,
         "hits": [[hit.identifier, hit.list, hit.record.to_bytes()] for hit in verdict.hits],
-        "owners": {result.owner: [result.status, dict(result.lists)] for result in verdict.owners},
+        "owners": _ordered(owners),
         "verdict": verdict.word,
+        "complete": verdict.complete,
     }
+
+
+def _ordered(named: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: named[name] for name in sorted(named, key=cbor_order)}

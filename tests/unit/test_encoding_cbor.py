@@ -15,6 +15,8 @@ from riskshare.encoding import (
     cbor_byte_strings,
     cbor_decode,
     cbor_encode,
+    cbor_encode_ordered,
+    cbor_order,
     measure_byte_strings,
 )
 from riskshare.errors import EncodingError
@@ -51,6 +53,13 @@ def test_cbor_round_trip(value):
 def test_cbor_keys_stand_in_the_bytewise_order_of_rfc8949_4_2_1(value):
     ordered = sorted(value, key=cbor2.dumps)
     assert list(cbor_decode(cbor_encode(value), limit=LIMIT)) == ordered
+    assert sorted(value, key=cbor_order) == ordered
+
+
+@given(cbor_values)
+def test_what_is_in_order_is_written_the_same_without_looking_for_it(value):
+    written = cbor_encode(value)
+    assert cbor_encode_ordered(cbor_decode(written, limit=LIMIT)) == written
 
 
 def test_cbor_keys_across_the_change_of_length_form():
