@@ -20,7 +20,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import cbor2
 import orjson
@@ -371,6 +371,27 @@ def unpad(data: bytes, multiple: int) -> bytes:
     if len(data) % multiple or body[-1:] != b"\x80" or pad(body[:-1], multiple) != data:
         raise EncodingError("The padding is malformed.")
     return body[:-1]
+
+
+HMAC_BLOCK: Final = 64
+HMAC_INNER: Final = bytes(octet ^ 0x36 for octet in range(256))
+HMAC_OUTER: Final = bytes(octet ^ 0x5C for octet in range(256))
+"""What `bytes.translate` makes ipad and opad of a key with (RFC 2104, 2)."""
+
+
+def hmac_pads(key: bytes) -> tuple[bytes, bytes]:
+    """Two blocks of 64 bytes: HMAC-SHA-256 of a message is SHA-256(outer, SHA-256(inner, message)) (RFC 2104, 2).
+
+    For many messages under one key: `hmac.digest` looks for the algorithm again for each, longer than two hashes take.
+
+    Raises:
+        ValueError: the key is longer than a block, and would have to be hashed.
+
+    """
+    if len(key) > HMAC_BLOCK:
+        raise ValueError("the key is longer than a block of SHA-256")
+    block = key.ljust(HMAC_BLOCK, b"\0")
+    return block.translate(HMAC_INNER), block.translate(HMAC_OUTER)
 
 
 def sha256(data: bytes) -> bytes:

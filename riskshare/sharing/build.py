@@ -14,11 +14,11 @@ import hashlib
 import secrets
 import struct
 from collections.abc import Sequence
-from typing import Final, final
+from typing import final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from riskshare.encoding import length_prefixed, pad
+from riskshare.encoding import HMAC_INNER, HMAC_OUTER, length_prefixed, pad
 from riskshare.membership.bloom import LABEL_BYTES
 from riskshare.membership.oprf import SecretKey, tokens
 from riskshare.membership.record import NONCE_BYTES, PAD_BYTES
@@ -36,10 +36,6 @@ StoredRow = tuple[bytes, bytes, State, bytes]
 
 Chunk = tuple[str, Sequence[StoredRow]]
 """The full name of a list, and some of its entries."""
-
-# RFC 2104, 2: a key of exactly one block of SHA-256, as a token is, goes into HMAC as it stands.
-_INNER: Final = bytes(octet ^ 0x36 for octet in range(256))
-_OUTER: Final = bytes(octet ^ 0x5C for octet in range(256))
 
 _keys: dict[str, tuple[DataKey, SecretKey]] = {}
 
@@ -112,7 +108,8 @@ def build_rows(list_name: str, key: SecretKey, rows: Sequence[PlainRow]) -> list
     for token, nonce, (_, record) in zip(tokens(key, [value for value, _ in rows]), nonces, rows, strict=True):
         if record != last:
             last, padded = record, pad(record, PAD_BYTES)
-        inner, outer = token.translate(_INNER), token.translate(_OUTER)
+        # `hmac_pads`: a token is a whole block.
+        inner, outer = token.translate(HMAC_INNER), token.translate(HMAC_OUTER)
         label = hashed(outer + hashed(inner + for_label).digest()).digest()[:LABEL_BYTES]
         record_key = hashed(outer + hashed(inner + for_key).digest()).digest()
         built.append((label, nonce + AESGCM(record_key).encrypt(nonce, padded, associated + label)))

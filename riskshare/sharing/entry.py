@@ -13,6 +13,7 @@ Every ciphertext stands behind its random nonce of 12 bytes.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from riskshare.encoding import canonical_json, length_prefixed, sha256
+from riskshare.encoding import canonical_json, hmac_pads, length_prefixed, sha256
 from riskshare.errors import OpenError
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
@@ -87,10 +88,12 @@ class DataKey:
         name = list_name.encode()
         named = len(name).to_bytes(4, "big") + name
         before, behind = ROW_BYTES.to_bytes(4, "big"), length_prefixed(name, b"active")
-        key, encrypt, digest = self._handle, self._entries.encrypt, hmac.digest
+        inner, outer = hmac_pads(self._handle)
+        inner += named
+        encrypt, hashed = self._entries.encrypt, hashlib.sha256
         rows: list[tuple[bytes, bytes, bytes]] = []
         for value, random in zip(values, drawn, strict=True):
-            handle = digest(key, named + len(value).to_bytes(4, "big") + value, "sha256")
+            handle = hashed(outer + hashed(inner + len(value).to_bytes(4, "big") + value).digest()).digest()
             free = bytes((0x80 | random[0] & 0x0F, random[1], 0x80 | random[2] & 0x3F))
             row = handle[:6] + free + random[3:10]
             nonce = random[10:]

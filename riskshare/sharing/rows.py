@@ -249,7 +249,7 @@ class Rules:
             return BadRow(line, self._columns.called[name], error.reason, error.message, suggestion)
         if (rule := self._never.matching(identifier)) is not None:
             return BadRow(line, self._columns.called[self._subject_name], "never_listed", rule.refusal())
-        record = self._record(tuple([cells[index].strip() for _, index in self._own]))
+        record = self._record(tuple([cells[index].strip() for _, index in self._own]) if self._own else ())
         return replace(record, line=line) if type(record) is BadRow else Row(line, identifier, record)  # type: ignore[arg-type]
 
     @property

@@ -1,10 +1,11 @@
-"""Times, hex, base64, length prefixes and padding: each has one spelling, and every other is refused.
+"""Times, hex, base64, length prefixes and padding: each has one spelling, and every other is refused. And HMAC.
 
 JSON and CBOR have files of their own.
 """
 
 from __future__ import annotations
 
+import hmac
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from riskshare.encoding import (
     base64_text,
     format_time,
+    hmac_pads,
     length_prefixed,
     pad,
     parse_base64,
@@ -244,3 +246,43 @@ def test_unpad_refuses(data):
 def test_sha256_of_fips180():
     """NIST's example "abc" of FIPS 180-4."""
     assert sha256(b"abc").hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+# --- HMAC-SHA-256 under one key -----------------------------------------------------------------
+
+
+def mac_by_pads(key: bytes, message: bytes) -> bytes:
+    inner, outer = hmac_pads(key)
+    return sha256(outer + sha256(inner + message))
+
+
+RFC4231 = {  # RFC 4231, 4.2 to 4.5: key, data, HMAC-SHA-256
+    "case_1": (b"\x0b" * 20, b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
+    "case_2": (
+        b"Jefe",
+        b"what do ya want for nothing?",
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+    ),
+    "case_3": (b"\xaa" * 20, b"\xdd" * 50, "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
+    "case_4": (
+        bytes(range(1, 26)),
+        b"\xcd" * 50,
+        "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+    ),
+}
+
+
+@pytest.mark.parametrize(("key", "data", "mac"), RFC4231.values(), ids=RFC4231)
+def test_the_pads_of_rfc4231(key, data, mac):
+    assert mac_by_pads(key, data).hex() == mac
+
+
+@given(st.binary(max_size=64), st.binary(max_size=200))
+def test_the_pads_give_the_mac_of_the_library(key, message):
+    assert mac_by_pads(key, message) == hmac.digest(key, message, "sha256")
+
+
+def test_a_key_longer_than_a_block_has_no_pads():
+    """It would have to be hashed first (RFC 2104, 2)."""
+    with pytest.raises(ValueError, match="longer than a block"):
+        hmac_pads(bytes(65))

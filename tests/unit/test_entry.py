@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from riskshare.errors import EncodingError, OpenError
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
-from riskshare.sharing.entry import DataKey, reseal
+from riskshare.sharing.entry import ROW_RANDOM, DataKey, reseal
 from riskshare.sharing.kept import STATES, StoredEntry
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -91,6 +91,18 @@ def test_a_handle_is_one_for_an_identifier_on_a_list():
     others = [KEY.handle(VALUE, "jd/frau"), KEY.handle(VALUE + b"1", "jd/fraud"), OTHER.handle(VALUE, "jd/fraud")]
     assert handle not in others
     assert KEY.handle(b"bc", "a") != KEY.handle(b"c", "ab")
+
+
+@given(st.lists(st.binary(max_size=256), max_size=5), st.binary(min_size=ROW_RANDOM, max_size=ROW_RANDOM))
+def test_many_rows_are_sealed_as_one_is(values, random):
+    rows = KEY.seal_rows("jd/fraud", values, [random] * len(values))
+    assert len(rows) == len(values)
+    for value, (row, handle, text) in zip(values, rows, strict=True):
+        place = UUID(bytes=row)
+        assert place.version == 8
+        assert row[:6] == handle[:6]
+        assert handle == KEY.handle(value, "jd/fraud")
+        assert text == KEY.seal_identifier(value, text[:12], **PLACE | {"row": place})
 
 
 def test_an_epochs_key_opens_for_its_epoch_only():

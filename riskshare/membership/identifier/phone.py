@@ -14,7 +14,6 @@ What it does not match goes to the library, which decides and gives the reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cache, lru_cache
 
 import phonenumbers
@@ -179,7 +178,8 @@ def _pattern(calling_code: str) -> re.Pattern[str] | None:
         leading = plan.leading_digits if len(plans) > 1 else None
         earlier = f"(?!{'|'.join(claimed)})" if claimed else ""
         mine = f"(?={leading})" if leading else ""
-        choices.extend(f"{earlier}{mine}{valid}" for valid in _valid(plan))
+        if valid := _valid(plan):
+            choices.append(f"{earlier}{mine}{valid}")
         if leading:
             claimed.append(f"(?:{leading})")
     if not choices or plans[0] is None:
@@ -195,17 +195,11 @@ def _metadata(region: str, code: int) -> PhoneMetadata | None:
     return PhoneMetadata.metadata_for_region(region, None)
 
 
-def _valid(plan: PhoneMetadata) -> Iterator[str]:
-    """Give a pattern for each way in which a national number is valid in `plan`."""
+def _valid(plan: PhoneMetadata) -> str:
+    """A pattern for the ways in which a national number is valid in `plan`, "" if there is none."""
     general = _described(plan.general_desc)
-    if general is None:
-        return
-    seen = set()
-    for name in _TYPES:
-        pattern = _described(getattr(plan, name))
-        if pattern is not None and pattern not in seen:
-            seen.add(pattern)
-            yield rf"(?={general}\Z){pattern}"
+    ways = dict.fromkeys(filter(None, (_described(getattr(plan, name)) for name in _TYPES)))
+    return rf"(?={general}\Z)(?:{'|'.join(ways)})" if general is not None and ways else ""
 
 
 def _described(description: PhoneNumberDesc | None) -> str | None:
