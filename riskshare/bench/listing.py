@@ -6,15 +6,13 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from riskshare.bench.building import LIST, WARM, composed, stored_entries
-from riskshare.bench.measure import Figure, Raw, hash_and_multiply
+from riskshare.bench.measure import Figure, Raw, hash_and_multiply, middle_round
 from riskshare.cores import CORES
 from riskshare.generate import generate
 from riskshare.membership.oprf import SecretKey
@@ -49,47 +47,37 @@ class _Times(Watcher):
 
 
 async def importing_speed(raw: Raw) -> list[Figure]:
-    """Rows a second from a CSV file to a durable segment, against the bare group operations of as many entries.
-
-    Half of these are measured before each round, and half behind it: a fifth of a second of them would say more of that
-    moment than of the machine. The round in the middle counts.
-    """
+    """Rows a second from a CSV file to a durable segment, against the bare group operations of as many entries."""
     lines = (identifier.canonical for identifier in generate(1, ROWS, TYPES))
     data = ("identifier\n" + "\n".join(lines)).encode()
-    rounds: list[tuple[float, float, _Times]] = []
+    rounds: list[_Times] = []
+    bare = [_bare_speed(raw)]
     with (
         tempfile.TemporaryDirectory(prefix="riskshare-bench-") as folder,
         start_server(Path(folder) / "postgres") as server,
     ):
-        before = _bare_seconds(raw)
         for number in range(ROUNDS):
-            times = await _round(server, Path(folder) / f"round-{number}", BytesIO(data))
-            behind = _bare_seconds(raw)
-            rounds.append(((before + behind) / times.built, before + behind, times))
-            before = behind
-    ratio, bare, middle = sorted(rounds, key=itemgetter(0))[ROUNDS // 2]
+            rounds.append(await _round(server, Path(folder) / f"round-{number}", BytesIO(data)))
+            bare.append(_bare_speed(raw))
+    middle, others = middle_round([ROWS / times.built for times in rounds], bare)
+    times = rounds[middle.number]
     return [
         Figure(
             "importing a list, against bare hash-to-group and multiplication on all cores",
-            ratio,
+            middle.ratio,
             "ratio",
             0.55,
-            detail=f"{ROWS / middle.built:,.0f} rows/s of {ROWS / bare:,.0f}; {ROWS:,} rows of phones, cards and"
-            f" wallets, from CSV to the durable segment: read, encrypted and stored {middle.read:.1f} s, made entries"
-            f" {middle.committed - middle.read:.1f} s, built {middle.built - middle.committed:.1f} s, without the start"
-            f" of these processes; other rounds {_others(rounds, ratio)}",
+            detail=f"{middle.rate:,.0f} rows/s of {middle.floor:,.0f}; {ROWS:,} rows of phones, cards and wallets, from"
+            f" CSV to the durable segment: read, encrypted and stored {times.read:.1f} s, made entries"
+            f" {times.committed - times.read:.1f} s, built {times.built - times.committed:.1f} s, without the start"
+            f" of these processes; {others}",
         )
     ]
 
 
-def _bare_seconds(raw: Raw) -> float:
-    """Seconds that all cores take for the group operations of half of the rows."""
-    half = ROWS // 2
-    return half / raw.rate(hash_and_multiply, half // CORES)
-
-
-def _others(rounds: Sequence[tuple[float, float, _Times]], ratio: float) -> str:
-    return ", ".join(f"{other:.3f}" for other, _, _ in rounds if other != ratio)
+def _bare_speed(raw: Raw) -> float:
+    """Group operations a second, over half as many as there are rows: one half before each round, one behind it."""
+    return raw.rate(hash_and_multiply, ROWS // 2 // CORES)
 
 
 async def _round(server: EmbeddedServer, folder: Path, file: BinaryIO) -> _Times:

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, Literal
 
 from riskshare import sodium
@@ -45,6 +46,33 @@ def median_of(times: Sequence[float]) -> float:
     return statistics.median(times)
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One of several measures: things a second, those that the bare operations reached about it, and which it was."""
+
+    rate: float
+    floor: float
+    number: int
+
+    @property
+    def ratio(self) -> float:
+        """The part of the bare speed that was reached."""
+        return self.rate / self.floor
+
+
+def middle_round(rates: Sequence[float], bare: Sequence[float]) -> tuple[Round, str]:
+    """The round with the median ratio, and the ratios of the others in words.
+
+    `bare` has the bare speed before the first round, and that behind each: a machine changes its speed from one second
+    to the next, so a round is held against the mean of what was measured right before and behind it.
+    """
+    floors = [2 / (1 / before + 1 / behind) for before, behind in pairwise(bare)]
+    rounds = [Round(*found, number) for number, found in enumerate(zip(rates, floors, strict=True))]
+    middle = sorted(rounds, key=lambda found: found.ratio)[len(rounds) // 2]
+    others = ", ".join(f"{found.ratio:.3f}" for found in rounds if found is not middle)
+    return middle, f"other rounds {others}"
+
+
 def multiply(count: int) -> float:
     """In a worker: seconds that libsodium takes for so many bare multiplications, one call each."""
     scalar = sodium.scalar_reduce(secrets.token_bytes(64))
@@ -71,7 +99,7 @@ class Raw:
         self.rate(multiply, 100)
 
     def rate(self, work: Callable[[int], float], count: int = RAW_ELEMENTS) -> float:
-        """Operations a second of all cores together."""
+        """Operations a second of all cores together, over `count` of them on each."""
         times = list(self._processes.map(work, [count] * CORES))
         return sum(count / seconds for seconds in times)
 

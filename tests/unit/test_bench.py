@@ -9,7 +9,7 @@ import pytest
 
 from riskshare import bench, sodium
 from riskshare.bench import GROUPS, LONG, machine, run_bench
-from riskshare.bench.measure import Figure, Raw, median_of, multiply
+from riskshare.bench.measure import Figure, Raw, median_of, middle_round, multiply
 from riskshare.cores import CORES
 from riskshare.errors import InputError
 
@@ -56,6 +56,19 @@ def measured(monkeypatch):
 )
 def test_a_bar_is_reached_from_its_side(sense, value, reached):
     assert Figure("x", value, "ratio", 1.0, sense).reached is reached
+
+
+def test_a_round_is_held_against_the_bare_speed_right_before_and_behind_it():
+    """The machine is three times faster at the end; a rate is a mean of two if both took the same work."""
+    middle, others = middle_round([50.0, 60.0, 300.0], [100.0, 100.0, 300.0, 300.0])
+    assert (middle.rate, middle.floor, middle.number) == (50.0, 100.0, 0)
+    assert middle.ratio == 0.5
+    assert others == "other rounds 0.400, 1.000"
+
+
+def test_each_round_needs_a_bare_speed_on_both_sides():
+    with pytest.raises(ValueError, match="shorter"):
+        middle_round([1.0, 1.0], [1.0, 1.0])
 
 
 @pytest.mark.parametrize("sense", ["at least", "at most"])
