@@ -7,12 +7,13 @@ nobody else waiting.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from riskshare.errors import PeerError, PeerGarbage, PeerRefused
+from riskshare.errors import PeerError, PeerRefused
 from riskshare.ledger.receipt import UnansweredAsk
 from riskshare.logs import get_log
 from riskshare.peer.opening import now
@@ -43,18 +44,21 @@ class Recovery:
         await _together([self._adopt_from(owner) for owner in owners])
 
     async def _adopt_from(self, owner: str) -> None:
-        def refused(error: PeerGarbage) -> None:
-            get_log().warning("receipt_refused", owner=owner, code=error.code, detail=error.message)
-
+        refused: dict[str, list[str]] = defaultdict(list)
         try:
             async with asyncio.timeout(ROUND_SECONDS):
-                count = await self._querier.adopter.adopt(owner, refused)
+                count = await self._querier.adopter.adopt(
+                    owner, lambda error: refused[error.code].append(error.message)
+                )
         except PeerError as error:
             get_log().info("not_adopted", owner=owner, code=error.code)
             return
         except TimeoutError:
             get_log().warning("adoption_goes_on", owner=owner)
             return
+        finally:  # a line for each kind: an owner can send as many as it likes
+            for code, details in refused.items():
+                get_log().warning("receipt_refused", owner=owner, code=code, detail=details[0], count=len(details))
         if count:
             self._shared.metrics.adopted.inc(count)
             get_log().warning("adopted", owner=owner, count=count)

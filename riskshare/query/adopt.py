@@ -10,7 +10,8 @@ mark behind which nothing is missing; the next start goes on from there, whateve
 
 An owner may still be answering what was sent just before the crash, and numbers may become visible out of their
 order. So a search ends only with a second pass, `LATE` after its beginning, over what the owner has kept since a little
-before the first.
+before the first. A pass that is broken off, as by an owner that gives no more pages for now, goes on where it was: the
+mark alone, which lies before what was read, might never move on.
 
 An adopted receipt is verified like any other, and must bear our own signature: it is an ask that we made.
 It cannot be opened (the blinds died with the process), is marked so, and counted.
@@ -36,6 +37,9 @@ BEFORE: Final = timedelta(minutes=15)
 
 LATE: Final = timedelta(minutes=3)
 """After this time no ask is admitted that was sent before it, whatever the clocks within their tolerance."""
+
+MOST_REFUSED: Final = 640
+"""After so many receipts in our name that are not ours, the owner is not asked for more in this round."""
 
 BEGINNING: Final = datetime(2018, 1, 1, tzinfo=UTC)
 
@@ -77,12 +81,37 @@ class Verified(Protocol):
 
 
 @dataclass(slots=True)
+class _Pass:
+    """One way through what an owner has kept since a time: when it began, whether it is the last, how far it looks.
+
+    `after` is the number of the last receipt that was read, `newest` the time of the newest ask among them; so many
+    were `adopted`.
+    """
+
+    since: datetime
+    began: datetime
+    is_last: bool
+    end: datetime
+    after: int = 0
+    newest: datetime = BEGINNING
+    adopted: int = 0
+
+
+@dataclass(slots=True)
 class _Search:
     """A search at one owner: from where it goes on, and not before when; when it began, by our clock."""
 
     since: datetime
     began: datetime
     due: datetime
+    under_way: _Pass | None = None
+
+    def next_pass(self, now: datetime) -> _Pass:
+        """The pass that was broken off behind its first page, or a new one."""
+        if self.under_way is None or not self.under_way.after:
+            is_last = now - self.began >= LATE
+            self.under_way = _Pass(self.since, now, is_last, self.began + LATE if is_last else now)
+        return self.under_way
 
 
 class Adopter:
@@ -127,39 +156,43 @@ class Adopter:
         return [owner for owner, search in self._open.items() if search.due <= now]
 
     async def adopt(self, owner: str, refused: Callable[[PeerGarbage], None] = lambda _: None) -> int:
-        """Make a pass over the receipts at an owner where a search is open; return how many were adopted.
+        """Make a pass over the receipts at an owner where a search is open, or end it; return how many it adopted.
 
         `refused` is told of each that is not ours or does not hold; it stands in nobody's way.
 
         Raises:
-            PeerError: the owner cannot be asked. What was adopted stays adopted, and `adopt` goes on from there.
+            PeerError: the owner cannot be asked, or most of what it has is not ours (`bad_signature`). What was adopted
+                stays adopted, and `adopt` goes on from there.
             StoreError: as well.
 
         """
         search = self._open.get(owner)
         if search is None:
             return 0
-        began = self._now()
-        is_last = began - search.began >= LATE
-        end = search.began + LATE if is_last else began
-        since, newest = search.since, BEGINNING
-        adopted = after = 0
+        current = search.next_pass(self._now())
+        strange = 0
         # What has been asked since the end was not forgotten: who asks all the time has no empty page.
-        while newest < end and (page := await self._pages.receipts(owner, since, after)):
-            after = page[-1].seq
+        while current.newest < current.end and (
+            page := await self._pages.receipts(owner, current.since, current.after)
+        ):
             asks, count = await self._adopt_page(owner, page, search.began, refused)
-            adopted += count
+            current.adopted += count
+            current.after = page[-1].seq
             # By our own signed times: numbers grow with the time of keeping, but for some seconds, and an ask is
             # kept at most a clock's tolerance before its own time.
-            newest = max((ask.asked_at for ask in asks), default=newest)
-            await self._move(owner, search, min(began, newest) - BEFORE)
-        if is_last:
+            current.newest = max((ask.asked_at for ask in asks), default=current.newest)
+            await self._move(owner, search, min(current.began, current.newest) - BEFORE)
+            strange += len(page) - len(asks)
+            if strange > MOST_REFUSED:
+                raise PeerGarbage(owner, "The owner keeps many receipts that are not ours.", code="bad_signature")
+        search.under_way = None
+        if current.is_last:
             await self._kept.end_adoption(owner)
             del self._open[owner]
         else:
-            await self._move(owner, search, began - LATE)
+            await self._move(owner, search, current.began - LATE)
             search.due = search.began + LATE
-        return adopted
+        return current.adopted
 
     async def _adopt_page(
         self, owner: str, page: Sequence[PagedReceipt], before: datetime, refused: Callable[[PeerGarbage], None]

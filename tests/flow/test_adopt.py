@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskshare.errors import PeerDown, StoreError
+from riskshare.errors import PeerDown, PeerGarbage, PeerRefused, StoreError
+from riskshare.query import adopt as module
 from riskshare.query.adopt import BEFORE, BEGINNING, LATE, Adopter
 from riskshare.query.message import AnswerMessage, Ask, AskMessage
 from riskshare.query.receipt_page import read_page, write_page
@@ -259,6 +260,47 @@ async def test_an_owner_that_is_down_is_asked_again_later():
         await restart.adopt()
     restart.down = False
     assert await restart.go_on() == 2
+
+
+async def test_a_pass_goes_on_where_the_owner_gave_no_more_pages_for_now():
+    """All asks lie in the minutes before the crash, where the mark stays: begun anew, no pass would come to the end."""
+    restart = Restart(page=2)
+    await restart.asked(23)
+    whole, rounds, left = restart.receipts, 0, 0
+
+    async def receipts(owner, since, after=0):
+        nonlocal left
+        if not left:
+            raise PeerRefused(owner, "later", remote_code="too_often", status=429)
+        left -= 1
+        return await whole(owner, since, after)
+
+    restart.receipts = receipts
+    restart.clock.wait(1)
+    await restart.adopter.begin(["jd"])
+    while "jd" in restart.adopter.due():
+        rounds, left = rounds + 1, 3
+        restart.clock.wait(30)
+        with contextlib.suppress(PeerRefused):
+            assert await restart.go_on() == 23
+    assert rounds == 5  # twelve pages, and an empty one behind the last
+    assert len(restart.querier.store.receipts) == 23
+    left = 20
+    assert await restart.finish() == 0
+    assert restart.marks == {}
+
+
+async def test_an_owner_whose_receipts_are_none_of_ours_is_asked_for_few_of_them_at_a_time(monkeypatch):
+    monkeypatch.setattr(module, "MOST_REFUSED", 4)
+    restart = Restart(page=3)
+    await restart.asked(9)
+    ours = restart.kept_there()[7].receipt.ask
+    restart.change = lambda item: item if item.ask.ask == ours else _other_signature(item)
+    with pytest.raises(PeerGarbage) as told:
+        await restart.adopt()
+    assert (told.value.code, len(restart.refused)) == ("bad_signature", 6)
+    assert await restart.go_on() == 1
+    assert len(restart.refused) == 8
 
 
 async def test_what_could_not_be_kept_is_adopted_the_next_time():

@@ -18,6 +18,8 @@ from riskshare.peer import recovery as module
 from riskshare.peer.opening import now
 from riskshare.peer.recovery import RESEND_TERM, Recovery
 
+FALSE_RECEIPTS = 3
+
 
 @dataclass
 class Querier:
@@ -53,7 +55,8 @@ class Querier:
         if conduct == "hangs":
             await asyncio.Event().wait()
         if conduct == "false receipt" and refused is not None:
-            refused(PeerGarbage(owner, "not ours", code="bad_signature"))
+            for _ in range(FALSE_RECEIPTS):
+                refused(PeerGarbage(owner, "not ours", code="bad_signature"))
 
 
 @dataclass
@@ -140,14 +143,14 @@ async def test_a_store_that_is_away_is_told_when_all_have_been_asked():
     assert world.count() == 2
 
 
-async def test_a_receipt_that_does_not_hold_is_logged_without_its_content():
+async def test_receipts_that_do_not_hold_are_logged_in_one_line_without_their_content():
     world = World("jd")
     world.querier.conduct["jd"] = "false receipt"
     await world.recovery.begin(["jd"])
     with capture_logs() as logs:
         await world.recovery.adopt()
     [line] = [line for line in logs if line["event"] == "receipt_refused"]
-    assert (line["owner"], line["code"]) == ("jd", "bad_signature")
+    assert (line["owner"], line["code"], line["count"]) == ("jd", "bad_signature", FALSE_RECEIPTS)
 
 
 # --- sending again --------------------------------------------------------------------------------------
