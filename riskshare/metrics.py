@@ -184,7 +184,7 @@ class Metrics:
             "ask_failures", "Asks that got no answer, by owner, outcome and code.", "owner", "outcome", "code"
         )
         self.cached_tokens = self._gauge("cached_tokens", "Tokens in the cache.")
-        self.unanswered = self._gauge("unanswered_asks", "Asks sent and not answered yet, to be sent again.")
+        self.unanswered = self._gauge("unanswered_asks", "Asks without an answer that are being sent again.")
         self.adopted = self._counter("adopted_receipts", "Receipts adopted from owners after a crash.")
 
     def _owner(self) -> None:

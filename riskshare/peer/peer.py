@@ -396,7 +396,7 @@ class Peer:
         metrics.registry_version.set(registry.version)
         metrics.registry_days.set((registry.expires_at - moment).total_seconds() / 86_400)
         metrics.cached_tokens.set(len(self.querier.cache))
-        metrics.unanswered.set(await self.shared.store.records.count_unanswered())
+        metrics.unanswered.set(await self.shared.store.records.count_open_asks())
         await self._ledger.gauges(moment)
         await self._accounting.gauges()
         self._auditing.gauges()

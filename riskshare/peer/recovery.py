@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -22,6 +23,9 @@ from riskshare.peer.parts import QuerierHalf, Shared
 ROUND_SECONDS: Final = 60.0
 """Most time for one owner in one round; what is left comes in the next."""
 
+MOST_ASKS: Final = 1000
+"""Asks that one owner is sent again in one round, the oldest first."""
+
 RESEND_TERM: Final = timedelta(hours=24)
 """An ask that has had no answer for so long is not sent again; it stays kept as unanswered."""
 
@@ -32,7 +36,6 @@ class Recovery:
     def __init__(self, shared: Shared, querier: QuerierHalf) -> None:
         self._shared = shared
         self._querier = querier
-        self._closed: set[UUID] = set()
 
     async def begin(self, owners: Sequence[str]) -> None:
         """Note at which owners to look for forgotten receipts, before anything new is asked. Raises StoreError."""
@@ -65,23 +68,22 @@ class Recovery:
 
     async def resend(self) -> None:
         """Send asks that have no answer again, until they are answered or hopeless. Raises StoreError."""
+        records = self._shared.store.records
+        await records.close_asks_before(now() - RESEND_TERM)
         open_asks: dict[str, list[UnansweredAsk]] = {}
-        after = 0
-        while found := await self._shared.store.records.unanswered(after):
-            after = found[-1][0]
-            for _, asked_at, ask in found:
-                if ask.batch not in self._closed and now() - asked_at <= RESEND_TERM:
-                    open_asks.setdefault(ask.owner, []).append(ask)
-        await _together([self._resend_to(asks) for asks in open_asks.values()])
+        for ask in await records.open_asks(self._shared.directory.others(), MOST_ASKS):
+            open_asks.setdefault(ask.owner, []).append(ask)
+        await _together([self._resend_to(owner, asks) for owner, asks in open_asks.items()])
 
-    async def _resend_to(self, asks: Sequence[UnansweredAsk]) -> None:
-        try:
+    async def _resend_to(self, owner: str, asks: Sequence[UnansweredAsk]) -> None:
+        closed: list[UUID] = []
+        with suppress(TimeoutError, PeerRefused):  # the next round goes on
             async with asyncio.timeout(ROUND_SECONDS):
                 for ask in asks:
                     if await self._querier.asker.resend(ask):
-                        self._closed.add(ask.batch)
-        except (TimeoutError, PeerRefused):
-            return  # the next round goes on
+                        closed.append(ask.batch)  # noqa: PERF401 - those before a failure count
+        if closed:
+            await self._shared.store.records.close_asks(owner, closed)
 
 
 async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -103,16 +103,25 @@ class Records:
                 rows = await connection.fetch(_SQL["epoch_usage"], epochs, timeout=seconds + 1)
         return {(row["counterparty"], row["epoch"]): row["elements"] for row in rows}
 
-    async def unanswered(self, after_seq: int = 0, limit: int = 1000) -> list[tuple[int, datetime, UnansweredAsk]]:
-        """Asks without an answer, oldest first: number, when it was asked, the ask."""
+    async def open_asks(self, owners: Sequence[str], limit: int = 1000) -> list[UnansweredAsk]:
+        """Asks without an answer that are not closed: of each of the owners the `limit` oldest, in their order."""
         with guarded():
-            rows = await self._pool.fetch(_SQL["unanswered"], after_seq, limit)
-        return [(row["seq"], row["asked_at"], _ask(row)) for row in rows]
+            return [_ask(row) for row in await self._pool.fetch(_SQL["open_asks"], owners, limit)]
 
-    async def count_unanswered(self) -> int:
-        """How many asks have no answer."""
+    async def close_asks(self, owner: str, batches: Sequence[UUID]) -> None:
+        """Note that these asks are not to be sent again."""
         with guarded():
-            return int(await self._pool.fetchval(_SQL["count_unanswered"]))
+            await self._pool.execute(_SQL["close_asks"], owner, batches)
+
+    async def close_asks_before(self, asked_at: datetime, limit: int = 10_000) -> None:
+        """Note so of asks that are older, at most `limit` of them."""
+        with guarded():
+            await self._pool.execute(_SQL["close_asks_before"], asked_at, limit)
+
+    async def count_open_asks(self) -> int:
+        """How many asks have no answer and are not closed."""
+        with guarded():
+            return int(await self._pool.fetchval(_SQL["count_open_asks"]))
 
     async def check(self, check: UUID) -> SealedCheck | None:
         """The sealed record of one check."""

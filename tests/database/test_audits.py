@@ -211,7 +211,7 @@ async def everything(store, made):
         late_receipt, receipt=replace(halves, ask=late.ask, ask_signature=late.ask_signature), salt=late.salt
     )
     await querier.keep_receipts([late_receipt])
-    assert await store.records.count_unanswered() == 1
+    assert await store.records.count_open_asks() == 1
     await owner.close()
     await querier.close()
     audit = row(1)

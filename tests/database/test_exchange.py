@@ -11,6 +11,9 @@ import pytest
 from riskshare.errors import StoreError
 from riskshare.store.exchange import _SQL, OwnerCommits, QuerierCommits
 from riskshare.store.group_commit import _PLANS
+from riskshare.store.queries import load
+
+RECORDS = load("records.sql")
 
 
 @asynccontextmanager
@@ -315,8 +318,7 @@ async def test_a_late_receipt_settles_its_ask(store, made, sql):
     asked = made.ask()
     async with querier(store) as commits:
         await commits.keep(made.check(), [], [asked, made.ask()])
-        ((_, _, first), (_, _, second)) = await store.records.unanswered()
-        assert asked in (first, second)
+        assert asked in await store.records.open_asks([asked.owner])
         await commits.keep_receipts([made.receipt("querier", batch=asked.batch)])
     assert await rows(sql, "unanswered") == 1
     assert await rows(sql, "receipts") == 1
@@ -385,7 +387,7 @@ async def test_any_order_leaves_open_exactly_what_has_no_receipt(store, made):
                     late = chance.random() < 0.5
                     units.append(commits.keep_receipts([receipt]) if late else commits.keep(made.check(), [receipt]))
             await asyncio.gather(*units)
-            stands = {one.batch for _, _, one in await store.records.unanswered()}
+            stands = {one.batch for one in await store.records.open_asks(["m0", "m1", "m2"])}
             assert stands == opened - answered
 
 
@@ -477,7 +479,51 @@ async def test_a_flush_that_failed_is_not_told(store, made):
     assert told == []
 
 
-async def test_unanswered_asks_are_counted(store, made):
+async def test_open_asks_are_counted_and_given_by_owner_the_oldest_first(store, made):
+    asks = {owner: [made.ask(owner) for _ in range(4)] for owner in ("jd", "up", "gone")}
     async with querier(store) as commits:
-        await commits.keep_receipts([], [made.ask(), made.ask()])
-    assert await store.records.count_unanswered() == 2
+        for number in range(4):
+            await commits.keep_receipts([], [asks[owner][number] for owner in ("gone", "up", "jd")])
+    records = store.records
+    assert await records.count_open_asks() == 12
+    assert await records.open_asks(["jd", "up"], 3) == [*asks["jd"][:3], *asks["up"][:3]]
+    assert await records.open_asks([]) == []
+
+
+async def test_asks_that_are_closed_are_kept_and_not_given_again_and_a_late_receipt_takes_them_away(store, made, sql):
+    asks = [made.ask() for _ in range(4)]
+    other = made.ask("up", batch=asks[1].batch)
+    records = store.records
+    async with querier(store) as commits:
+        await commits.keep_receipts([], [*asks, other])
+        await records.close_asks("jd", [asks[1].batch, asks[2].batch])
+        closed = await sql.fetch("select batch, closed_at from unanswered where closed_at is not null order by seq")
+        await records.close_asks("jd", [asks[1].batch])
+        assert closed == await sql.fetch(
+            "select batch, closed_at from unanswered where closed_at is not null order by seq"
+        )
+        assert await records.open_asks(["jd", "up"]) == [asks[0], asks[3], other]
+        await commits.keep_receipts([made.receipt("querier", batch=asks[2].batch)])
+    assert (await rows(sql, "unanswered"), await records.count_open_asks()) == (4, 3)
+
+
+async def test_asks_that_are_too_old_are_closed_so_many_at_a_time(store, made, sql):
+    asks = [made.ask() for _ in range(5)]
+    async with querier(store) as commits:
+        await commits.keep_receipts([], asks)
+    moment = datetime.now(UTC)
+    old = [ask.batch for ask in asks[:3]]
+    await sql.execute("update unanswered set asked_at = $1 where batch = any($2)", moment - timedelta(hours=25), old)
+    for left in (3, 2, 2):
+        await store.records.close_asks_before(moment - timedelta(hours=24), 2)
+        assert await store.records.count_open_asks() == left
+    assert await store.records.open_asks(["jd"]) == asks[3:]
+
+
+async def test_open_asks_are_found_without_reading_the_closed_ones(store, made, sql):
+    """Most were refused for good, some million in a year."""
+    async with querier(store) as commits:
+        await commits.keep_receipts([], [made.ask()])
+    await sql.execute("set enable_seqscan = off")
+    plan = await sql.fetch("explain " + RECORDS["open_asks"].replace("$1", "'{jd}'").replace("$2", "1000"))
+    assert any("unanswered_open" in row[0] for row in plan)

@@ -63,17 +63,23 @@ class Querier:
 class Records:
     """The unanswered asks that are kept."""
 
-    rows: list[tuple[int, datetime, UnansweredAsk]] = field(default_factory=list)
-    page: int = 2
+    rows: list[tuple[datetime, UnansweredAsk]] = field(default_factory=list)
+    added: int = 0
 
     def add(self, owner, age=timedelta(minutes=5)):
-        number = len(self.rows) + 1
-        ask = UnansweredAsk(owner, UUID(int=number), bytes(32), 1, b"{}", bytes(64), bytes(32), bytes(16))
-        self.rows.append((number, now() - age, ask))
+        self.added += 1
+        ask = UnansweredAsk(owner, UUID(int=self.added), bytes(32), 1, b"{}", bytes(64), bytes(32), bytes(16))
+        self.rows.append((now() - age, ask))
         return owner, ask.batch
 
-    async def unanswered(self, after=0):
-        return [row for row in self.rows if row[0] > after][: self.page]
+    async def open_asks(self, owners, limit):
+        return [ask for owner in owners for ask in [ask for _, ask in self.rows if ask.owner == owner][:limit]]
+
+    async def close_asks(self, owner, batches):
+        self.rows = [(at, ask) for at, ask in self.rows if ask.owner != owner or ask.batch not in batches]
+
+    async def close_asks_before(self, asked_at):
+        self.rows = [(at, ask) for at, ask in self.rows if at >= asked_at]
 
 
 class World:
@@ -156,16 +162,30 @@ async def test_receipts_that_do_not_hold_are_logged_in_one_line_without_their_co
 # --- sending again --------------------------------------------------------------------------------------
 
 
-async def test_all_open_asks_are_sent_again_page_by_page_and_in_their_order():
-    world = World()
+async def test_open_asks_are_sent_again_in_their_order_so_many_to_each_owner_in_a_round(monkeypatch):
+    monkeypatch.setattr(module, "MOST_ASKS", 3)
+    world = World("jd", "unionpay")
     asks = [world.records.add("jd") for _ in range(5)]
+    theirs = world.records.add("unionpay")
     await world.recovery.resend()
-    assert world.querier.sent == asks
+    assert sorted(world.querier.sent) == sorted([*asks[:3], theirs])
+    assert world.querier.sent.index(asks[0]) < world.querier.sent.index(asks[2])
+    await world.recovery.resend()
+    assert world.querier.sent[4:] == asks[3:]
+
+
+async def test_asks_of_an_owner_that_is_a_member_no_more_are_closed_when_their_time_is_over():
+    world = World("jd")
+    world.records.add("gone", RESEND_TERM - timedelta(minutes=1))
+    world.records.add("gone", RESEND_TERM + timedelta(minutes=1))
+    await world.recovery.resend()
+    assert world.querier.sent == []
+    assert len(world.records.rows) == 1
 
 
 async def test_an_ask_whose_matter_is_closed_is_not_sent_a_second_time():
     """It stays kept as unanswered if the owner has refused it for good."""
-    world = World()
+    world = World("jd", "unionpay")
     first = world.records.add("jd")
     await world.recovery.resend()
     second = world.records.add("jd")
@@ -174,7 +194,7 @@ async def test_an_ask_whose_matter_is_closed_is_not_sent_a_second_time():
 
 
 async def test_an_ask_that_stays_open_is_sent_each_time_until_it_is_hopeless():
-    world = World()
+    world = World("jd", "unionpay")
     world.querier.closes = False
     world.records.add("jd", RESEND_TERM + timedelta(seconds=1))
     last = world.records.add("jd", RESEND_TERM - timedelta(minutes=1))
@@ -185,7 +205,7 @@ async def test_an_ask_that_stays_open_is_sent_each_time_until_it_is_hopeless():
 
 async def test_an_owner_that_hangs_holds_up_nobody_elses_asks(monkeypatch):
     monkeypatch.setattr(module, "ROUND_SECONDS", 0.01)
-    world = World()
+    world = World("jd", "unionpay")
     first, _, theirs = (world.records.add(owner) for owner in ("jd", "jd", "unionpay"))
     world.querier.conduct["jd"] = "hangs"
     await world.recovery.resend()
@@ -193,7 +213,7 @@ async def test_an_owner_that_hangs_holds_up_nobody_elses_asks(monkeypatch):
 
 
 async def test_an_owner_that_wants_nothing_now_is_asked_in_the_next_round():
-    world = World()
+    world = World("jd", "unionpay")
     asks = [world.records.add("jd") for _ in range(3)]
     theirs = world.records.add("unionpay")
     world.querier.conduct["jd"] = PeerRefused("jd", "busy", remote_code="too_often", status=429)
@@ -206,7 +226,7 @@ async def test_an_owner_that_wants_nothing_now_is_asked_in_the_next_round():
 
 
 async def test_a_store_that_is_away_while_sending_is_told():
-    world = World()
+    world = World("jd", "unionpay")
     world.records.add("jd")
     theirs = world.records.add("unionpay")
     world.querier.conduct["jd"] = StoreError("away")

@@ -43,11 +43,21 @@ from receipts
 where side = 'owner' and epoch = any($1::bytea[])
 group by counterparty, epoch
 
--- name: unanswered
-select * from unanswered where seq > $1 order by seq limit $2
+-- name: open_asks
+select a.* from unnest($1::text[]) as o (owner), lateral (
+    select * from unanswered u where u.owner = o.owner and closed_at is null order by seq limit $2
+) as a
 
--- name: count_unanswered
-select count(*) from unanswered
+-- name: close_asks
+update unanswered set closed_at = clock_timestamp() where owner = $1 and batch = any($2::uuid[]) and closed_at is null
+
+-- name: close_asks_before
+update unanswered set closed_at = clock_timestamp() where ctid = any(array(
+    select ctid from unanswered where closed_at is null and asked_at < $1 limit $2
+))
+
+-- name: count_open_asks
+select count(*) from unanswered where closed_at is null
 
 -- name: check
 select id, answered_at, hour_key, record, statement, signature, salt from checks where id = $1

@@ -468,9 +468,12 @@ create table unanswered (
     salt bytea not null,
     asked_at timestamptz not null default clock_timestamp(),
     seq bigint generated always as identity,
+    -- Since when it is not sent again: refused for good, or too old. A receipt that comes all the same takes it away.
+    closed_at timestamptz,
     primary key (owner, batch)
 ) with (toast_tuple_target = 8160);
 alter table unanswered alter column elements set storage external;
+create index unanswered_open on unanswered (owner, seq) where closed_at is null;
 
 -- How far the search for receipts has come that a crash made this querier forget: of what the owner kept before `upto`
 -- nothing is missing here. A row stands from the start of a search to its end.
