@@ -41,6 +41,7 @@ from riskshare.peer.readers import KEEP_SECONDS, Readers
 from riskshare.peer.recovery import Recovery
 from riskshare.peer.rekeying import lead
 from riskshare.peer.settling import settling_of
+from riskshare.peer.usage import Usage
 from riskshare.peer.watching import WATCH_SECONDS, gauge_own_lists
 from riskshare.registry.network import MAX_FILE
 from riskshare.server.access import ApiKeys
@@ -167,6 +168,12 @@ class Peer:
         self._stack.push_async_callback(self._accounting.client.close)
         self._auditing = Auditing(self.shared)
         self._readers = Readers(store.history)
+        self._usage = Usage(
+            self.owner.quotas,
+            store.records,
+            epochs=store.publications.epochs,
+            bounded=lambda: any(each.quota.per_epoch is not None for each in directory.current().members.values()),
+        )
 
         async def fetch(name: str, version: int | None) -> bytes | None:
             if version is not None:
@@ -189,7 +196,7 @@ class Peer:
         directory.on_change(self.querier.subscriber.owners_changed)
         self._recovery = Recovery(self.shared, self.querier)
         await self._recovery.begin(directory.others())
-        await self._load_usage()
+        await self._usage.follow()
         try:
             await self.owner.published.load()
         except (SegmentError, DiskError) as error:
@@ -296,7 +303,7 @@ class Peer:
             Chore("gauges", self._gauges, GAUGES_SECONDS),
             Chore("watch", self._watch, WATCH_SECONDS),
             # A process that is alone knows all that it has answered; but another may have been started beside it.
-            Chore("usage", self._follow_usage, USAGE_SECONDS if self._workers > 1 else USAGE_ALONE_SECONDS),
+            Chore("usage", self._usage.follow, USAGE_SECONDS if self._workers > 1 else USAGE_ALONE_SECONDS),
         ]
 
         def heard(channel: str, payload: str) -> None:
@@ -373,22 +380,6 @@ class Peer:
         window = timedelta(days=self.config.audit.window_days)
         await store.trust.forget_held(now() - window)
         await forget(store.publications, self.owner.files, now(), window)
-
-    async def _load_usage(self) -> None:
-        """Take the sums of quotas from the receipts kept, those of other processes included."""
-        records = self.shared.store.records
-        today = now().date()
-        epochs = [row.digest for row in await self.shared.store.publications.epochs() if now() < row.until]
-        self.owner.quotas.load(today, await records.usage(today), await records.epoch_usage(epochs))
-
-    async def _follow_usage(self) -> None:
-        """As `_load_usage`; but the sums of epochs, which cost more, only if anybody's quota is bounded by them."""
-        members = self.shared.directory.current().members.values()
-        if any(member.quota.per_epoch is not None for member in members):
-            await self._load_usage()
-            return
-        today = now().date()
-        self.owner.quotas.load(today, await self.shared.store.records.usage(today), {})
 
     async def _gauges(self) -> None:
         metrics, directory, moment = self.shared.metrics, self.shared.directory, now()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, final
 from uuid import UUID
 
@@ -88,20 +88,23 @@ class Records:
             rows = await self._pool.fetch(_SQL["known_batches"], owner, batches)
         return {UUID(int=row["batch"].int) for row in rows}
 
-    async def usage(self, day: date) -> Mapping[str, int]:
-        """Elements that each querier had evaluated on one day (UTC)."""
-        begin = datetime.combine(day, time(), UTC)
-        with guarded():
-            rows = await self._pool.fetch(_SQL["usage"], begin, begin + timedelta(days=1))
+    async def usage(self, begin: datetime, end: datetime, *, seconds: float = 60.0) -> Mapping[str, int]:
+        """Elements that each querier had evaluated in a period, which is read whole, in at most so many seconds."""
+        rows = await self._sums(seconds, "usage", begin, end)
         return {row["counterparty"]: row["elements"] for row in rows}
 
-    async def epoch_usage(self, epochs: Sequence[bytes], *, seconds: float = 60.0) -> Mapping[tuple[str, bytes], int]:
-        """Elements evaluated for each (querier, epoch digest). Reads the whole index: for the start only."""
+    async def epoch_usage(
+        self, epochs: Sequence[bytes], begin: datetime, end: datetime, *, seconds: float = 60.0
+    ) -> Mapping[tuple[str, bytes], int]:
+        """As `usage`, for each (querier, epoch digest) of these epochs."""
+        rows = await self._sums(seconds, "epoch_usage", begin, end, epochs)
+        return {(row["counterparty"], row["epoch"]): row["elements"] for row in rows}
+
+    async def _sums(self, seconds: float, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         with guarded():
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 await connection.execute(f"set local statement_timeout = {round(seconds * 1000)}")
-                rows = await connection.fetch(_SQL["epoch_usage"], epochs, timeout=seconds + 1)
-        return {(row["counterparty"], row["epoch"]): row["elements"] for row in rows}
+                return await connection.fetch(_SQL[query], *arguments, timeout=seconds + 1)
 
     async def open_asks(self, owners: Sequence[str], limit: int = 1000) -> list[UnansweredAsk]:
         """Asks without an answer that are not closed: of each of the owners the `limit` oldest, in their order."""

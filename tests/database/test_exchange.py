@@ -402,18 +402,20 @@ async def test_a_response_is_kept_with_its_check(store, made):
 # --- reading
 
 
-async def test_usage_is_summed_by_day_and_by_epoch(store, made, sql):
+async def test_usage_is_summed_by_period_and_by_epoch(store, made, sql):
     first, second = b"\x01" * 32, b"\x02" * 32
     async with owner(store) as commits:
         for member, count, epoch in [("a", 3, first), ("a", 4, second), ("b", 5, first)]:
             await commits.keep(made.receipt(counterparty=member, count=count, epoch=epoch))
     async with querier(store) as commits:
         await commits.keep(made.check(), [made.receipt("querier", "a", count=9)])
-    today = datetime.now(UTC).date()
-    assert await store.records.usage(today) == {"a": 7, "b": 5}
-    assert await store.records.usage(today - timedelta(days=1)) == {}
-    assert await store.records.epoch_usage([first, second]) == {("a", first): 3, ("a", second): 4, ("b", first): 5}
-    assert await store.records.epoch_usage([]) == {}
+    records, moment, hour = store.records, datetime.now(UTC), timedelta(hours=1)
+    assert await records.usage(moment - hour, moment + hour) == {"a": 7, "b": 5}
+    assert await records.usage(moment - 2 * hour, moment - hour) == {}
+    by_epoch = {("a", first): 3, ("a", second): 4, ("b", first): 5}
+    assert await records.epoch_usage([first, second], moment - hour, moment + hour) == by_epoch
+    assert await records.epoch_usage([first, second], moment + hour, moment + 2 * hour) == {}
+    assert await records.epoch_usage([], moment - hour, moment + hour) == {}
     assert await sql.fetchval("select bool_and(recorded_at <= clock_timestamp()) from receipts")
 
 

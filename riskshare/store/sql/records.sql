@@ -40,7 +40,7 @@ group by counterparty
 -- name: epoch_usage
 select counterparty, epoch, sum(count)::bigint as elements
 from receipts
-where side = 'owner' and epoch = any($1::bytea[])
+where side = 'owner' and recorded_at >= $1 and recorded_at < $2 and epoch = any($3::bytea[])
 group by counterparty, epoch
 
 -- name: open_asks
