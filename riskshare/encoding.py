@@ -125,6 +125,23 @@ def parse_json(data: bytes, *, limit: int) -> Any:
     return value
 
 
+def check_keys(data: bytes) -> None:
+    """Refuse a JSON text in which an object names a key twice: of two readers each may see another value (RFC 8259, 4).
+
+    Nothing is said of what is no JSON: that is for whoever reads the text.
+
+    Raises:
+        EncodingError: a key stands twice.
+
+    """
+    try:
+        json.loads(data, object_pairs_hook=_unique)
+    except EncodingError:
+        raise
+    except (ValueError, RecursionError):
+        return
+
+
 def parse_canonical_json(data: bytes, *, limit: int) -> dict[str, Any]:
     """Read a JSON object that must print back to the same bytes (RFC 8785).
 

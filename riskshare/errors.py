@@ -281,9 +281,16 @@ class OpenError(RiskshareError):
 
 
 class StoreError(RiskshareError):
-    """PostgreSQL is away, or refuses."""
+    """PostgreSQL is away, or refuses.
+
+    `in_doubt`: what was to be kept may stand, now or a moment later, or may not; PostgreSQL did not say in time.
+    """
 
     code = "store_unavailable"
+
+    def __init__(self, message: str, *, code: str | None = None, in_doubt: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.in_doubt = in_doubt
 
 
 class DiskError(RiskshareError):

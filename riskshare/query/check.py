@@ -200,7 +200,7 @@ class Checker:
 
         Raises:
             InputError: no identifiers, or a purpose, reference or identifier that no check can have.
-            StoreError: the record could not be made durable, so there is no verdict.
+            StoreError: the record is not known to be durable, so there is no verdict.
 
         """
         check_question(question)
@@ -417,7 +417,7 @@ class Checker:
                 )
         except TimeoutError as error:
             raise StoreError(
-                "The check could not be made durable in time, so there is no verdict. Ask again."
+                "The check could not be made durable in time, so there is no verdict. Ask again.", in_doubt=True
             ) from error
         self._asking.settled(batches)
         self._sealer.kept(sealed)

@@ -36,7 +36,7 @@ from riskshare.api_models import (
     ListsResponse,
     LogModel,
 )
-from riskshare.errors import IdempotencyError, IdentifierError, InputError, RiskshareError
+from riskshare.errors import IdempotencyError, IdentifierError, InputError, RiskshareError, StoreError
 from riskshare.ledger.receipt import KeptReceipt
 from riskshare.ledger.sealed import SealedCheck
 from riskshare.membership.identifier import Identifier, make, parse
@@ -207,8 +207,11 @@ class _Clients:
             verdict = await self._checking.check(
                 question, lambda verdict: self._idempotency.kept(claim, shown.verdict(verdict))
             )
-        except BaseException:
-            await asyncio.shield(self._idempotency.give_up(claim))
+        except BaseException as error:
+            # In doubt, the check may stand a moment later, and the verdict with it: who repeats the request must get
+            # that one, and pay for no other. If it does not stand, the claim lapses by itself.
+            if not (isinstance(error, asyncio.CancelledError) or (isinstance(error, StoreError) and error.in_doubt)):
+                await asyncio.shield(self._idempotency.give_up(claim))
             raise
         self._metrics.checked(verdict)
         return shown.verdict(verdict)

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import BaseModel
 
+from riskshare.encoding import check_keys
 from riskshare.errors import IdempotencyError, InputError
 from riskshare.server.idempotency import read_key
 
@@ -23,10 +24,20 @@ def idempotency_key(request: web.Request) -> str | None:
 
 
 async def read_json(request: web.Request) -> bytes:
-    """The body of a request that says it is JSON. Raises InputError `unsupported_media_type`."""
+    """The body of a request that says it is JSON, and names no field twice.
+
+    A gateway that reads the first of two payees must not let another one be checked than it saw.
+
+    Raises:
+        InputError: `unsupported_media_type`.
+        EncodingError: an object names a field twice.
+
+    """
     if request.content_type != JSON or "Content-Encoding" in request.headers:
         raise InputError(f"The body is {JSON}, not encoded further.", code="unsupported_media_type")
-    return await request.read()
+    body = await request.read()
+    check_keys(body)
+    return body
 
 
 def canonical(kind: str, model: BaseModel) -> bytes:

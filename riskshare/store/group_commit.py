@@ -9,7 +9,8 @@ The order of durability:
 4. Only then the callers of this flush return, and what depends on them may leave the peer.
 
 If step 3 is in doubt (the connection broke after step 2, or no answer came in time), the flush has *failed*: its
-callers get a `StoreError`, though the rows may stand. So each row has a key, and sending it again changes nothing.
+callers get a `StoreError` that is `in_doubt`, for the rows may stand. So each row has a key, and sending it again
+changes nothing.
 
 A unit that PostgreSQL refuses must not take others with it: a refused flush is sent again unit by unit.
 A caller that is cancelled has handed its unit over: it is still committed, and nobody waits for it.
@@ -98,7 +99,7 @@ class GroupCommit(Generic[U, R]):
         """Return once the unit is durable.
 
         Raises:
-            StoreError: it is not known to be durable; `overloaded`: too many wait;
+            StoreError: it is not known to be durable (`in_doubt`); `overloaded`: too many wait;
                 `store_refused`: PostgreSQL refuses this unit.
 
         """
@@ -206,11 +207,11 @@ class GroupCommit(Generic[U, R]):
 
 
 def _not_durable(why: str = "the store is closing") -> StoreError:
-    return StoreError(f"Not known to be durable, so nothing may leave: {why}")
+    return StoreError(f"Not known to be durable, so nothing may leave: {why}", in_doubt=True)
 
 
 def _fail(batch: Sequence[tuple[U, asyncio.Future[R]]], error: StoreError) -> None:
     for _, future in batch:
         if not future.done():
             # One instance for each caller: tracebacks grow on the instance that is raised.
-            future.set_exception(StoreError(error.message, code=error.code))
+            future.set_exception(StoreError(error.message, code=error.code, in_doubt=error.in_doubt))

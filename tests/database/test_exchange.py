@@ -293,7 +293,7 @@ async def test_a_unit_is_kept_whole_or_not_at_all(store, made, sql):
     async with querier(store) as commits:
         with pytest.raises(StoreError) as refused:
             await commits.keep(made.check(), [made.receipt("querier")], [made.ask(owner="x\x00")])
-    assert refused.value.code == "store_refused"
+    assert (refused.value.code, refused.value.in_doubt) == ("store_refused", False)
     assert [await rows(sql, table) for table in ("checks", "receipts", "unanswered")] == [0, 0, 0]
 
 
@@ -308,8 +308,9 @@ async def test_checks_share_an_ask(store, made, sql):
 async def test_a_failed_check_is_repeated_without_harm(store, made, sql):
     check, receipts, asks = made.check(), [made.receipt("querier")], [made.ask("bank")]
     async with querier(store, fault=Faults("after")) as commits:
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreError) as failed:
             await commits.keep(check, receipts, asks)
+        assert failed.value.in_doubt
         await commits.keep(check, receipts, asks)
     assert [await rows(sql, table) for table in ("checks", "receipts", "unanswered")] == [1, 1, 1]
 

@@ -330,8 +330,9 @@ async def test_an_element_that_never_left_has_no_place(scene):
 async def test_a_commit_that_hangs_ends_in_no_verdict(scene, monkeypatch):
     monkeypatch.setattr(check_module, "COMMIT_SECONDS", 0.01)
     scene.store.hold = asyncio.Event()
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError) as open_still:
         await scene.check(UNLISTED)
+    assert open_still.value.in_doubt
     assert await scene.settled() == 0
     assert len(scene.store.receipts) == 2
 

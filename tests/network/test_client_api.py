@@ -103,6 +103,11 @@ BAD = {
     "no JSON": (b'{"identifiers": ["phone:+8613800138000"', 400, "malformed"),
     "not UTF-8": (b'{"purpose": "\xff"}', 400, "malformed"),
     "nothing": (b"", 400, "malformed"),
+    "a field twice": (
+        b'{"identifiers": ["phone:+8613800138000"], "identifiers": ["phone:+8613800138001"], "purpose": "payment"}',
+        400,
+        "malformed",
+    ),
     "too long": (b" " * (1024 * 1024 + 1), 413, "body_too_large"),
 }
 
@@ -301,8 +306,19 @@ async def test_two_clients_may_use_the_same_key(api: Till) -> None:
     assert (await post(api, {**ASKED, "reference": "mine"}, key="near", Idempotency_Key=KEY))[0] == 200
 
 
+async def test_a_check_that_may_stand_a_moment_later_is_not_asked_again_meanwhile(api: Till) -> None:
+    """The commit went on when its time was over: its verdict is the one that this key gets, and nobody pays twice."""
+    api.checks.error = StoreError("Not known to be durable.", in_doubt=True)
+    status, problem, _ = await post(api, ASKED, Idempotency_Key=KEY)
+    assert (status, problem["code"]) == (503, "store_unavailable")
+    asked = len(api.checks.questions)
+    status, problem, _ = await post(api, ASKED, Idempotency_Key=KEY)
+    assert (status, problem["code"]) == (409, "idempotency_key_in_use")
+    assert len(api.checks.questions) == asked
+
+
 async def test_a_request_that_failed_may_be_tried_again(api: Till) -> None:
-    api.checks.error = StoreError("Away.")
+    api.checks.error = StoreError("Too much waits.", code="overloaded")
     assert (await post(api, ASKED, Idempotency_Key=KEY))[0] == 503
     api.checks.error = None
     assert (await post(api, ASKED, Idempotency_Key=KEY))[0] == 200

@@ -10,7 +10,14 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskshare.encoding import MAX_DEPTH, MAX_SAFE_INTEGER, canonical_json, parse_canonical_json, parse_json
+from riskshare.encoding import (
+    MAX_DEPTH,
+    MAX_SAFE_INTEGER,
+    canonical_json,
+    check_keys,
+    parse_canonical_json,
+    parse_json,
+)
 from riskshare.errors import EncodingError
 
 LIMIT = 1 << 20
@@ -184,6 +191,19 @@ def test_json_refuses_to_read(data):
         with pytest.raises(EncodingError) as caught:
             parse(data, limit=LIMIT)
         assert caught.value.code == "malformed"
+
+
+@pytest.mark.parametrize(("name", "data"), UNREADABLE_JSON.items(), ids=UNREADABLE_JSON)
+def test_of_all_that_cannot_be_read_only_a_key_that_stands_twice_is_a_matter_of_keys(name, data):
+    if name.startswith("key_twice"):
+        with pytest.raises(EncodingError, match="names a key twice"):
+            check_keys(data)
+    else:
+        check_keys(data)
+
+
+def test_floats_and_equal_keys_of_different_objects_are_no_matter_of_keys():
+    check_keys(b'[{"a":1.5,"b":{"a":NaN}},{"a":2}]')
 
 
 NOT_CANONICAL_JSON = {
