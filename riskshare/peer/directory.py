@@ -162,9 +162,12 @@ class Directory:
         registry = self._registry
         await self._trust.keep_registry(RegistryRow(registry.version, registry.digest, registry.to_file(), self._now()))
 
-    async def fetch(self, version: int) -> None:
-        """Try to get a registry of at least `version` from the other members, one after another."""
-        for member in self.others():
+    async def fetch(self, version: int, first: str = "") -> None:
+        """Try to get a registry of at least `version` from the other members, one after another.
+
+        `first` is the one that names it, and so has it: another may be silent for as long as there is time.
+        """
+        for member in sorted(self.others(), key=lambda name: name != first):
             if self.version() >= version:
                 return
             await self.fetch_from(member)

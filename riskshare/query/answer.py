@@ -57,8 +57,8 @@ class Members(Protocol):
     def expired(self, now: datetime) -> bool:
         """Whether that version has expired: then nothing new is answered."""
 
-    async def fetch(self, version: int) -> None:
-        """Try to get a registry of at least `version`; return without it if that fails."""
+    async def fetch(self, version: int, first: str) -> None:
+        """Try to get a registry of at least `version`, from that member first; return without it if that fails."""
 
     def asker(self, member: str, now: datetime) -> admission.Asker | None:
         """What the registry says of a member now, None if it knows none."""
@@ -251,7 +251,7 @@ class Answerer:
     async def _admit_member(self, ask: Ask, message: AskMessage, now: datetime) -> oprf.SecretKey:
         """Steps 3 to 7."""
         if ask.registry > self._members.version():
-            await self._catch_up(ask.registry)
+            await self._catch_up(ask.registry, ask.querier)
         admission.check_registry(ask, self._members.version(), expired=self._members.expired(now))
         asker = admission.check_member(self._members.asker(ask.querier, now))
         # The signature is verified before, not beside, the evaluation: 40 µs here are less than a thread hop.
@@ -263,14 +263,14 @@ class Answerer:
         admission.check_purpose(ask, asker, granted=self._keys.allows(ask.epoch, ask.querier, ask.purpose, now))
         return key
 
-    async def _catch_up(self, version: int) -> None:
+    async def _catch_up(self, version: int, first: str) -> None:
         """Look for a newer registry, once for all who ask meanwhile: a member may name any number."""
         async with self._fetching:
             if version <= self._members.version() or self._clock.monotonic() < self._no_fetch_before:
                 return
             try:
                 async with asyncio.timeout(FETCH_SECONDS):
-                    await self._members.fetch(version)
+                    await self._members.fetch(version, first)
             except TimeoutError:
                 return
             finally:

@@ -86,14 +86,18 @@ class SignedFile:
 
     def to_bytes(self) -> bytes:
         """The file's bytes."""
-        signatures = [{"key": key.hex(), "signature": made.hex()} for key, made in sorted(self.signatures)]
-        return canonical_json({"statement": dict(self.body), "signatures": signatures})
+        pairs = [b'{"key":"%b","signature":"%b"}' % (_hex(key), _hex(made)) for key, made in sorted(self.signatures)]
+        return b"".join((_BEGIN, b",".join(pairs), _MIDDLE, self.json, b"}"))
 
     def signed_by(self, keys: Iterable[SigningKey]) -> SignedFile:
         """Return the same statement with the signatures of `keys` added."""
         message = signed_bytes(self.kind, self.network, self.json)
         made = dict(self.signatures) | {key.public: key.sign(message) for key in keys}
         return SignedFile(self.kind, self.network, self.json, self.body, tuple(sorted(made.items())))
+
+
+def _hex(data: bytes) -> bytes:
+    return data.hex().encode()
 
 
 def sign_file(kind: str, network: str, body: Mapping[str, Any], keys: Iterable[SigningKey]) -> SignedFile:

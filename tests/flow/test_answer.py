@@ -345,7 +345,7 @@ async def test_a_newer_registry_is_fetched_and_then_decides(owner):
     owner.registry.to_be_had = 9
     elements = elements_of(owner, 1)
     await answered(owner, ask_body(make_ask(owner, elements, registry=9), elements))
-    assert owner.registry.fetched == [9]
+    assert owner.registry.fetched == [(9, "icbc")]
 
 
 async def test_a_registry_that_cannot_be_had_is_not_looked_for_again_at_once(owner):
@@ -363,13 +363,13 @@ async def test_those_who_ask_for_a_newer_registry_at_once_share_one_fetch(owner)
     elements = elements_of(owner, 1)
     bodies = [ask_body(make_ask(owner, elements, registry=8), elements) for _ in range(5)]
     await asyncio.gather(*(answered(owner, body) for body in bodies))
-    assert owner.registry.fetched == [8]
+    assert owner.registry.fetched == [(8, "icbc")]
 
 
 async def test_a_fetch_that_hangs_is_given_up(owner, monkeypatch):
     monkeypatch.setattr(answer_module, "FETCH_SECONDS", 0.01)
 
-    async def hang(version):
+    async def hang(version, first):
         await asyncio.Event().wait()
 
     owner.registry.fetch = hang

@@ -102,7 +102,7 @@ class Registry:
         self.members: dict[str, AdmittedAsker] = {}
         self.quotas: dict[str, Limits] = {}
         self.terms: dict[str, Sequence[KeyTerm]] = {}
-        self.fetched: list[int] = []
+        self.fetched: list[tuple[int, str]] = []
         self.to_be_had = 0
         self.held: Callable[[str], Mapping[str, bytes]] = lambda owner: {}
         for name in members:
@@ -120,8 +120,8 @@ class Registry:
     def expired(self, now: datetime) -> bool:
         return self.has_expired
 
-    async def fetch(self, version: int) -> None:
-        self.fetched.append(version)
+    async def fetch(self, version: int, first: str) -> None:
+        self.fetched.append((version, first))
         self.number = max(self.number, self.to_be_had)
 
     def asker(self, member: str, now: datetime) -> AdmittedAsker | None:
