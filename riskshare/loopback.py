@@ -33,8 +33,13 @@ from riskshare.registry import Quota
 HOST: Final = "127.0.0.1"
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
+PORTS_OF_A_PROCESS: Final = 200
 GENEROUS: Final = Quota(per_second=1_000_000, per_day=10_000_000_000)
 """Quotas that measure the machine, not the quota."""
+
+
+_PORTS: Final = range(20_000, 32_000)
+_given: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,18 +278,24 @@ def _answered(request: urllib.request.Request, timeout: float) -> tuple[int, Any
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now.
+    """Ports that nobody listens on now, and that this process has not given out before.
 
     They lie below the range from which systems take ports for outgoing connections (from 32768 on Linux), so that
-    none of them is taken in this way before its peer starts.
+    none of them is taken in this way before its peer starts. A member that is stopped leaves its ports for a while, and
+    another network of this machine must not take them: each process begins with a part of the range of its own.
     """
     found: list[int] = []
-    candidates = iter(random.SystemRandom().sample(range(20_000, 32_000), 2_000))
-    while len(found) < count:
-        port = next(candidates)
+    part = _PORTS[os.getpid() * PORTS_OF_A_PROCESS % len(_PORTS) :][:PORTS_OF_A_PROCESS]
+    candidates = [*random.SystemRandom().sample(part, len(part)), *random.SystemRandom().sample(_PORTS, 2_000)]
+    for port in candidates:
+        if port in _given or len(found) == count:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):
                 probe.bind((HOST, port))
                 found.append(port)
+                _given.add(port)
+    if len(found) < count:
+        raise RiskshareError("There are no ports left that nobody listens on.", code="not_started")
     return found
