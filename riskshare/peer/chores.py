@@ -64,16 +64,21 @@ class Chore:
                 await self.step()
             except Exception as error:  # noqa: BLE001 - a supervisor
                 last = self._failed(error, last)
-                await asyncio.sleep(pause)
+                await asyncio.sleep(FAILED_PAUSE)
+                await self._rest(pause - FAILED_PAUSE)
                 pause = min(LONGEST_PAUSE, 2 * pause)
                 continue
             if last:
                 get_log().info("chore_recovered", name=self.name)
             pause, last = FAILED_PAUSE, ""
             self.failures, self.trouble = 0, ""
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.seconds):
-                    await self._awake.wait()
+            await self._rest(self.seconds)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait so long, or until there is something to do: trouble with one thing must not hold up another."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._awake.wait()
 
     def _failed(self, error: Exception, last: str) -> str:
         """Note and log a failure; `last` is the code of the one before, "" if there was none."""

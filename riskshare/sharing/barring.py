@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-from riskshare.membership.identifier import Identifier, parse
+from riskshare.membership.identifier import Identifier, stored
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.kept import Change, ListRow, Resealed, State, StoredEntry
 from riskshare.sharing.never import NeverList, NeverRule
@@ -153,7 +153,7 @@ class Barring:
 
     def _identifier(self, of: ListRow, entry: StoredEntry) -> Identifier:
         value = self._data_key.open_identifier(entry.sealed, row=entry.id, list_name=self._name(of), state=entry.state)
-        return parse(value.decode())
+        return stored(value)
 
     def _reseal(self, of: ListRow, entry: StoredEntry, state: State) -> Resealed:
         return reseal(self._data_key, self._name(of), entry, state, self._random(NONCE_BYTES))

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from riskshare.errors import InputError
-from riskshare.membership.identifier import Identifier, parse
+from riskshare.membership.identifier import Identifier, stored
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.kept import Change, ListRow, Resealed, State, StoredEntry
 from riskshare.sharing.never import NeverList
@@ -144,7 +144,7 @@ class Decider:
         value = self._data_key.open_identifier(
             entry.sealed, row=entry.id, list_name=f"{self._member}/{of.name}", state=entry.state
         )
-        return parse(value.decode())
+        return stored(value)
 
     def _reseal(self, of: ListRow, entry: StoredEntry, state: State) -> Resealed:
         return reseal(self._data_key, f"{self._member}/{of.name}", entry, state, self._random(NONCE_BYTES))

@@ -189,13 +189,14 @@ class Importer:
         """Import a file that can be read from any place.
 
         Raises:
-            InputError: the file cannot be read as a whole, see `reading.open_source`; `file_empty`: it has no row, or
-                no good one and would replace the list; `import_running`; `import_cancelled`; `never_changed`;
-                `replace_too_large`. The list was not changed.
+            InputError: `author_invalid`, `reason_invalid`; the file cannot be read as a whole, see
+                `reading.open_source`; `file_empty`: it has no row, or no good one and would replace the list;
+                `import_running`; `import_cancelled`; `never_changed`; `replace_too_large`. The list was not changed.
             StoreError: PostgreSQL is away; the list was not changed, and the same file goes on where it stopped.
 
         """
         watcher = watcher or Watcher()
+        Change(order.author, "import", defaults.reason)  # refused before anything is read, not behind the last row
         source = await asyncio.to_thread(open_source, file, order.format, defaults)
         wanted = await asyncio.to_thread(self._wanted, of, file, defaults, order, never)
         async with self._imports.staging(wanted) as staging:
@@ -257,7 +258,7 @@ class Importer:
         options: Mapping[str, object] = {"format": order.format, **asdict(with_changes(defaults, fields=()))}
         fields = [list(pair) for pair in sorted(defaults.fields)]
         # No identifier's OPRF input begins with a zero, so that this handle is none of an entry.
-        text = b"\0import" + digest.digest() + canonical_json({**options, "fields": fields})
+        text = b"\0import" + digest.digest() + never.digest + canonical_json({**options, "fields": fields})
         return NewImport(
             id=self._new_id(),
             list_id=of.id,

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final, Literal, final
 
+from riskshare.encoding import canonical_json, sha256
 from riskshare.errors import IdentifierError, InputError
 from riskshare.membership.identifier import Identifier, make, parse
 
@@ -126,7 +127,7 @@ class NeverList:
     """All rules, ready to be asked. Pickled for worker processes; none of its values is in its `repr`.
 
     `upto` is the highest number of its rules: whoever holds rows against it says so when it writes them, and is
-    refused if a rule was added since.
+    refused if a rule was added since. `digest` names all of its rules, 32 bytes: one that is removed frees rows.
     """
 
     def __init__(self, rules: Iterable[NeverRule] = ()) -> None:
@@ -135,6 +136,8 @@ class NeverList:
         prefixes: dict[str, dict[str, NeverRule]] = {}
         ranges: list[NeverRule] = []
         self.upto = 0
+        rules = list(rules)
+        self.digest = sha256(canonical_json({"rules": sorted(rule.number for rule in rules)}))
         for rule in sorted(rules, key=attrgetter("number"), reverse=True):
             self.upto = max(self.upto, rule.number)
             if rule.kind == "exact":

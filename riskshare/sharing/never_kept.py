@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from riskshare.membership.identifier import Identifier, parse
+from riskshare.membership.identifier import Identifier, stored
 from riskshare.sharing.entry import DataKey
 from riskshare.sharing.never import NeverList, NeverRule, RuleKind
 
@@ -65,7 +65,7 @@ def open_rule(key: DataKey, row: NeverRow) -> NeverRule:
     if row.sealed is None or row.row is None:
         return NeverRule(row.type, row.kind, row.pattern or "", row.note, row.number)
     value = key.open_identifier(row.sealed, row=row.row, list_name=PLACE, state="active")
-    return NeverRule(row.type, "exact", parse(value.decode()).value, row.note, row.number)
+    return NeverRule(row.type, "exact", stored(value).value, row.note, row.number)
 
 
 def never_list(key: DataKey, rows: Iterable[NeverRow]) -> NeverList:

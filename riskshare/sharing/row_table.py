@@ -7,6 +7,7 @@ bounded, for it may be made to fill a memory.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Final, final
 from xml.etree.ElementTree import ParseError
@@ -32,7 +33,8 @@ SHEET_BYTES: Final = 2**30
 SHARED_BYTES: Final = 64 * 2**20
 _SHARED: Final = "xl/sharedStrings.xml"
 _BROKEN: Final = (zipfile.BadZipFile, InvalidFileException, ParseError, KeyError, ValueError, TypeError, IndexError,
-                  AttributeError, EOFError, NotImplementedError, OverflowError, UnicodeDecodeError)  # fmt: skip
+                  AttributeError, EOFError, NotImplementedError, OverflowError, UnicodeDecodeError,
+                  zlib.error)  # fmt: skip
 """What openpyxl raises at a file that is no workbook."""
 
 

@@ -103,6 +103,9 @@ class SealedRows(Changes):
                 yield rows[-1]["handle"], [row[1:] for row in rows]
 
 
+EXPIRED_ROWS: Final = 2000
+"""Entries that expire in one change, which holds the list's lock: a third of a second."""
+
 SEALED_ROWS: Final = 2000
 """Entries that go to a worker at a time: a tenth of a second of its work."""
 
@@ -159,8 +162,12 @@ class Lists:
 
     async def counts(self, list_id: int) -> ListCounts:
         """Entries by state, and changes that no snapshot holds yet. Reads the whole list."""
-        with guarded():
-            row = await self._pool.fetchrow(SQL["counts"], list_id)
+        connection = await self._patient.connect()
+        try:
+            with guarded():
+                row = await connection.fetchrow(SQL["counts"], list_id)
+        finally:
+            connection.terminate()
         assert row is not None
         return ListCounts(**row)
 
@@ -304,10 +311,19 @@ class Lists:
         return len(named)
 
     async def expire_due(self, now: datetime, reseal: Reseal) -> int:
-        """Withdraw every entry whose validity has ended, with reason `expired`; give their number."""
+        """Withdraw every entry whose validity has ended, with reason `expired`; give their number.
+
+        All rows of a file may be due at one moment: `EXPIRED_ROWS` at a time, so that nobody waits long for the list.
+        """
         with guarded():
             due = [row["id"] for row in await self._pool.fetch(SQL["lists_with_due"], now)]
-        return sum([await self._expire(list_id, "due", (list_id, now), reseal) for list_id in due])
+        done = 0
+        for list_id in due:
+            ended = EXPIRED_ROWS
+            while ended == EXPIRED_ROWS:
+                ended = await self._expire(list_id, "due", (list_id, now, EXPIRED_ROWS), reseal)
+                done += ended
+        return done
 
     async def next_overlong(self, list_id: int, longest: timedelta) -> datetime | None:
         """When the next entry whose term is longer than that has stood so long; None if there is none.

@@ -255,7 +255,7 @@ async def test_expiry_does_not_wait_for_what_an_import_writes(house, halted, beg
         return reseal(KEY, "jd/fraud", entry, wanted, os.urandom(NONCE_BYTES))
 
     of = await house.list()
-    assert await house.store.lists._expire(of.id, "due", (of.id, later), sealed) == 7
+    assert await house.store.lists._expire(of.id, "due", (of.id, later, 100), sealed) == 7
     counts = await finish(begun, halted)
     assert (counts.new, counts.replaced, counts.relisted) == (2, 2, 2)
     assert (await house.stands())[0][:3] == ("active", None, "low")

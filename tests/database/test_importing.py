@@ -25,6 +25,8 @@ from riskshare.membership.record import Record
 from riskshare.sharing.entry import DataKey, content_of
 from riskshare.sharing.importing import Order
 from riskshare.sharing.kept import Change, ListCounts
+from riskshare.sharing.never import NeverList, NeverRule
+from riskshare.sharing.reading import NOTHING
 from riskshare.sharing.rows import Defaults
 from riskshare.sharing.staged import NewImport, SavedMapping
 from tests.simulator.importing import Noting, importer_over
@@ -61,12 +63,12 @@ class Office:
         for row in await self.imports():
             await self.store.imports.cancel(row.id)
 
-    async def run(self, lines, defaults=PHONES, told=None, **options):
+    async def run(self, lines, defaults=PHONES, told=None, never=NOTHING, **options):
         of = await self.store.lists.list_named("fraud")
         file = io.BytesIO("\n".join(lines).encode())
         self.told = told or Noting()
         order = Order(**{"author": "ops", **options})
-        return await self.importer.run(of, file, defaults, order, watcher=self.told)
+        return await self.importer.run(of, file, defaults, order, never=never, watcher=self.told)
 
     async def entries(self):
         of = await self.store.lists.list_named("fraud")
@@ -283,6 +285,34 @@ async def test_another_file_takes_the_place_of_one_that_was_refused(office):
     await office.run(NUMBERS)
     assert [row.state for row in await office.imports()] == ["committed", "cancelled"]
     assert await office.tables() == []
+
+
+async def test_another_file_takes_the_place_of_one_that_was_cut_off(office):
+    with pytest.raises(asyncio.CancelledError):
+        await office.run(many(5000), LONG, told=Cut(1))
+    await office.run(NUMBERS)
+    assert [row.state for row in await office.imports()] == ["committed", "cancelled"]
+    assert await office.tables() == []
+
+
+async def test_a_rule_that_is_removed_frees_the_rows_that_it_refused(office):
+    """Also if it was not the newest: what a refused import has read was judged by all of them."""
+    rules = [NeverRule("phone", "exact", f"+86{number}", "", place) for place, number in enumerate(NUMBERS[1:3], 1)]
+    refused = await office.run(NUMBERS, never=NeverList(rules))
+    assert (refused.bad, refused.committed) == ({"never_listed": 2}, False)
+    again = await office.run(NUMBERS, never=NeverList(rules[1:]), skip_bad=True)
+    assert (again.resumed_at, again.bad, again.counts.new) == (None, {"never_listed": 1}, refused.rows - 1)
+
+
+@pytest.mark.parametrize(
+    ("order", "defaults", "code"),
+    [({"author": "o\nps"}, PHONES, "author_invalid"), ({}, replace(PHONES, reason="a\u3000b"), "reason_invalid")],
+)
+async def test_what_no_change_can_say_is_refused_before_anything_is_read(office, order, defaults, code):
+    with pytest.raises(InputError) as refused:
+        await office.run(NUMBERS, defaults, **order)
+    assert refused.value.code == code
+    assert await office.imports() == []
 
 
 async def test_a_list_takes_one_import_at_a_time(office):

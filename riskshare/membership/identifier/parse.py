@@ -55,6 +55,16 @@ def parse(text: str, *, position: int | None = None, allow_canary: bool = False)
         raise
 
 
+def stored(oprf_input: bytes) -> Identifier:
+    """The identifier of which these are the bytes that went into the OPRF (`Identifier.oprf_input`).
+
+    It was normalised when it was stored, and is not judged again: numbering plans change, and what stands on a list is
+    what was listed.
+    """
+    type_, _, value = oprf_input.decode().partition(":")
+    return Identifier(type_, value)
+
+
 def make(
     type: str,  # noqa: A002 - the field's own word
     value: str,

@@ -65,7 +65,7 @@ The others of that property are of category Cf or Cn, which `str.isprintable` fi
 @final
 @dataclass(frozen=True, slots=True, repr=False)
 class Identifier:
-    """One normalised identifier; only `parse` and `make` build them.
+    """One normalised identifier; only `parse` and `make` build them, and `stored` again.
 
     `type` is a word of `TYPES`, `value` the canonical value. Two identifiers are equal
     exactly when they name the same thing. The value is in no `repr` and no `str`.

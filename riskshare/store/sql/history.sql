@@ -1,7 +1,10 @@
 -- What was done to lists and entries, and who has seen it.
 
 -- name: versions
-select * from entry_versions where handle = any($1::bytea[]) order by superseded_by
+-- By list: so the key leads to them, in a history that is kept for ever.
+select v.* from lists l join entry_versions v on v.list_id = l.id
+where v.handle = any($1::bytea[])
+order by v.superseded_by
 
 -- name: changes_numbered
 select * from list_changes where list_id = $1 and number = any($2::bigint[])

@@ -29,7 +29,7 @@ update imports set state = case when state = 'refused' then 'read' else state en
 where id = $1
 
 -- name: superseded
-select id from imports where list_id = $1 and id <> $2 and state in ('read', 'refused')
+select id from imports where list_id = $1 and id <> $2 and state in ('reading', 'read', 'refused')
 
 -- name: stale
 select id, number from imports where changed_at < $1 and state in ('reading', 'read', 'refused')

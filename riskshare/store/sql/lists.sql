@@ -110,7 +110,8 @@ select * from entries where list_id = $1 and changed > $2 and state <> 'withdraw
 -- An entry that an import is just writing is left to the next pass.
 select * from entries
 where list_id = $1 and state <> 'withdrawn' and valid_until <= $2
-order by id
+order by valid_until
+limit $3
 for no key update skip locked
 
 -- name: next_overlong
@@ -125,8 +126,11 @@ order by id
 for no key update skip locked
 
 -- name: lists_with_due
+-- The next one of each list, by the index: to look for any that is due, PostgreSQL may read a long list without one.
 select * from lists l
-where exists (select from entries e where e.list_id = l.id and e.state <> 'withdrawn' and e.valid_until <= $1)
+where $1 >= (
+    select valid_until from entries where list_id = l.id and state <> 'withdrawn' order by valid_until limit 1
+)
 order by name
 
 -- name: change_state

@@ -111,9 +111,10 @@ where e.digest = s.epoch and s.expires_at < $1
   )
 
 -- name: forget_segments
-delete from segments
-where file_digest = any($1::bytea[])
-  and file_digest not in (select unnest(segments) from snapshots)
+-- What snapshots name is gathered once: looked for one by one, each segment would take another reading of them all.
+with named as materialized (select distinct unnest(segments) as file_digest from snapshots)
+delete from segments s
+where s.file_digest = any($1::bytea[]) and not exists (select from named n where n.file_digest = s.file_digest)
 
 -- name: issued_catalogue
 select reader, version, content, issued_at, statement, signature from catalogue_versions where reader = $1

@@ -61,7 +61,7 @@ create table entries (
 );
 alter table entries alter column sealed set storage external;
 create index entries_by_change on entries (list_id, changed);
-create index entries_by_expiry on entries (valid_until) where state <> 'withdrawn';
+create index entries_by_expiry on entries (list_id, valid_until) where state <> 'withdrawn';
 create index entries_by_case on entries (list_id, case_handle) where case_handle is not null;
 create index entries_withdrawn on entries (list_id, changed)
     where state = 'withdrawn' and reason <> 'replaced' and reason <> 'expired';
