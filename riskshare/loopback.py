@@ -288,14 +288,14 @@ def _free_ports(count: int) -> list[int]:
     part = _PORTS[os.getpid() * PORTS_OF_A_PROCESS % len(_PORTS) :][:PORTS_OF_A_PROCESS]
     candidates = [*random.SystemRandom().sample(part, len(part)), *random.SystemRandom().sample(_PORTS, 2_000)]
     for port in candidates:
-        if port in _given or len(found) == count:
-            continue
-        with socket.socket() as probe:
+        if len(found) == count:
+            break
+        with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):
-                probe.bind((HOST, port))
-                found.append(port)
+            probe.bind((HOST, port))
+            if port not in _given:
                 _given.add(port)
+                found.append(port)
     if len(found) < count:
         raise RiskshareError("There are no ports left that nobody listens on.", code="not_started")
     return found

@@ -23,8 +23,7 @@ EARLY: Final = timedelta(days=1)
 """No receipt of an epoch was kept so long before its beginning."""
 
 FIRST_SECONDS: Final = 600.0
-"""Most time to add up the receipts of a day, or of all epochs in service, at the start."""
-
+"""Most time to add up what is settled: at the start that is all of the day, or of all epochs in service."""
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -32,11 +31,11 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 class Records(Protocol):
     """Sums over the receipts that this owner kept in a period. Raise StoreError."""
 
-    async def usage(self, begin: datetime, end: datetime, *, seconds: float) -> Mapping[str, int]:
-        """Elements of each querier."""
+    async def usage(self, begin: datetime, end: datetime, *, seconds: float = ...) -> Mapping[str, int]:
+        """Elements of each querier; read in at most so many seconds."""
 
     async def epoch_usage(
-        self, epochs: Sequence[bytes], begin: datetime, end: datetime, *, seconds: float
+        self, epochs: Sequence[bytes], begin: datetime, end: datetime, *, seconds: float = ...
     ) -> Mapping[tuple[str, bytes], int]:
         """Elements of each querier under each of these epochs (digests)."""
 
@@ -89,7 +88,7 @@ class Usage:
         if settled > self._day_upto:
             self._of_day.update(await self._records.usage(self._day_upto, settled, seconds=FIRST_SECONDS))
             self._day_upto = settled
-        recent = await self._records.usage(settled, end, seconds=FIRST_SECONDS)
+        recent = await self._records.usage(settled, end)
         self._quotas.load(moment.date(), self._of_day + Counter(recent), {})
 
     async def _follow_epochs(self, moment: datetime) -> None:
@@ -106,5 +105,5 @@ class Usage:
             older = await self._records.epoch_usage(digests, self._epochs_upto, settled, seconds=FIRST_SECONDS)
             self._of_epochs.update(older)
             self._epochs_upto = settled
-        recent = await self._records.epoch_usage(digests, settled, moment + EARLY, seconds=FIRST_SECONDS)
+        recent = await self._records.epoch_usage(digests, settled, moment + EARLY)
         self._quotas.load(moment.date(), {}, self._of_epochs + Counter(recent))

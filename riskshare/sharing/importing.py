@@ -196,7 +196,8 @@ class Importer:
 
         """
         watcher = watcher or Watcher()
-        Change(order.author, "import", defaults.reason)  # refused before anything is read, not behind the last row
+        # What no change can say is refused before anything is read, not behind the last row.
+        change = Change(order.author, "replace" if order.replace else "import", defaults.reason)
         source = await asyncio.to_thread(open_source, file, order.format, defaults)
         wanted = await asyncio.to_thread(self._wanted, of, file, defaults, order, never)
         async with self._imports.staging(wanted) as staging:
@@ -211,15 +212,13 @@ class Importer:
                     await _read(staging, pieces, report, watcher)
                     await staging.finish()
                 await _tell_bad(staging, watcher)
-                await self._conclude(staging, defaults, order, report, watcher)
+                await self._conclude(staging, with_changes(change, import_id=row.id), order, report, watcher)
             except InputError as error:
                 await _give_up(staging, error, report)
                 raise
         return report
 
-    async def _conclude(
-        self, staging: Staging, defaults: Defaults, order: Order, report: Report, watcher: Watcher
-    ) -> None:
+    async def _conclude(self, staging: Staging, change: Change, order: Order, report: Report, watcher: Watcher) -> None:
         """Commit what is stored, or say what it would do."""
         if not report.rows:
             raise no_rows()
@@ -243,7 +242,6 @@ class Importer:
             if report.counts is not None:
                 watcher.counted(report.counts)
             reason = (REPLACED, self._reseal) if order.replace else None
-            change = Change(order.author, "replace" if order.replace else "import", defaults.reason, report.id)
             most = order.most_withdrawn
             report.counts = await staging.commit(change, replace=reason, most_withdrawn=most, mapping=order.mapping)
             report.committed = True

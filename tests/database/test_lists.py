@@ -225,13 +225,15 @@ async def test_a_callback_that_fails_changes_nothing(store, mine, made):
 
 
 async def test_what_is_due_at_one_moment_expires_in_changes_that_hold_up_nobody_for_long(
-    store, mine, made, monkeypatch
+    store, mine, made, sql, monkeypatch
 ):
     """All rows of a file that names no term are due at once."""
     monkeypatch.setattr("riskshare.store.lists.EXPIRED_ROWS", 2)
     soon = NOW + timedelta(hours=1)
     await bring(store, mine, [made.entry(name, until=soon) for name in "abcde"] + [made.entry("f")])
     assert await store.lists.expire_due(soon, reseal) == 5
+    changes = await sql.fetch("select withdrawn from list_changes where list_id = $1 order by number", mine.id)
+    assert [row["withdrawn"] for row in changes] == [0, 2, 2, 1]
     assert await store.lists.counts(mine.id) == ListCounts(1, 0, 5, 6)
     assert await store.lists.expire_due(soon, reseal) == 0
 

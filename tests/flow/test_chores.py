@@ -44,7 +44,7 @@ async def test_a_chore_that_failed_is_done_at_once_when_it_is_woken(chores, monk
     work = Work(30)
     chore = Chore("publish", work.step, 3600.0)
     chores.start(chore)
-    for _ in range(31):  # of its own accord, it would come here after more than a week
+    for _ in range(31):  # of its own accord, it would come here after nine hours
         await work.next()
         chore.wake()
     await work.next()  # the last wake: by then the success before it is noted
