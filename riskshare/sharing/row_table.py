@@ -1,7 +1,8 @@
 """Rows of tables: Parquet (pyarrow) and workbooks (openpyxl), piece by piece, only the columns that are needed.
 
-Of a workbook the first sheet is read, formulas as the values that they had when it was saved. What a file unpacks to is
-bounded, for it may be made to fill a memory.
+Of a workbook the first sheet is read, formulas as the values that they had when it was saved. What a workbook unpacks
+to is bounded, for it may be made to fill a memory. A Parquet file is not bounded so: Arrow unpacks a page to what the
+page says, and a batch of rows repeats a text of a dictionary as often as it stands there.
 """
 
 from __future__ import annotations
