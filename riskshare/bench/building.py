@@ -21,13 +21,14 @@ from riskshare.membership.identifier import Identifier
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
 from riskshare.peer.opening import new_id, now
-from riskshare.sharing.build import StoredRow, stored_row
+from riskshare.sharing.build import StoredRow
 from riskshare.sharing.builders import ProcessBuilders
 from riskshare.sharing.composing import Build, Composer, Entries, Job
 from riskshare.sharing.entry import NONCE_BYTES, DataKey
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, StoredEntry
 from riskshare.store.buildings import Buildings
 from riskshare.store.files import SegmentFiles
+from riskshare.store.lists import SEALED_ROWS
 
 ENTRIES: Final = 100_000
 WARM: Final = 5_000
@@ -66,10 +67,18 @@ def _bare_speed(raw: Raw) -> float:
 
 @dataclass(slots=True)
 class Stored:
-    """Stored entries as the database gives them, in memory: reading them is not what is measured here."""
+    """Stored entries as the database gives them to a building, in memory: reading them is not what is measured here.
 
-    entries: Sequence[StoredEntry]
+    `handles` has the handle of each, `rows` what workers need of it.
+    """
+
+    handles: list[bytes]
+    rows: list[StoredRow]
     upto: int = 1
+
+    def first(self, count: int) -> Stored:
+        """So many of them."""
+        return Stored(self.handles[:count], self.rows[:count])
 
     @asynccontextmanager
     async def sealed(self, list_id: int, after: bytes) -> AsyncIterator[Stored]:
@@ -77,26 +86,31 @@ class Stored:
         del list_id, after
         yield self
 
-    @asynccontextmanager
-    async def changes(self, list_id: int, after: int) -> AsyncIterator[Stored]:
-        """All of them."""
-        del list_id, after
-        yield self
-
-    @asynccontextmanager
-    async def withdrawals(self, list_id: int, after: int) -> AsyncIterator[Stored]:
-        """None of them."""
-        del list_id, after
-        yield Stored([], self.upto)
-
     async def batches(self) -> AsyncIterator[tuple[bytes, list[StoredRow]]]:
-        """What workers need of them."""
-        async for batch in self:
-            yield batch[-1].handle, [stored_row(entry) for entry in batch]
+        """In batches as large as the store's, each behind the handle of its last."""
+        for start in range(0, len(self.rows), SEALED_ROWS):
+            batch = self.rows[start : start + SEALED_ROWS]
+            yield self.handles[start + len(batch) - 1], batch
+
+    @asynccontextmanager
+    async def changes(self, list_id: int, after: int) -> AsyncIterator[Unchanged]:
+        """None: nothing changes meanwhile."""
+        del list_id, after
+        yield Unchanged(self.upto)
+
+    withdrawals = changes
+
+
+@dataclass(slots=True)
+class Unchanged:
+    """No changes."""
+
+    upto: int
 
     async def __aiter__(self) -> AsyncIterator[list[StoredEntry]]:
-        for start in range(0, len(self.entries), 1000):
-            yield list(self.entries[start : start + 1000])
+        none: tuple[list[StoredEntry], ...] = ()
+        for batch in none:
+            yield batch
 
 
 def stored_entries(data_key: DataKey, identifiers: Sequence[Identifier]) -> Stored:
@@ -104,14 +118,15 @@ def stored_entries(data_key: DataKey, identifiers: Sequence[Identifier]) -> Stor
     moment = now()
     until = moment + timedelta(days=180)
     record = Record("telecom_fraud", "reported", "high", "", moment, until).to_bytes()
-    entries: list[StoredEntry] = []
+    handles: list[bytes] = []
+    rows: list[StoredRow] = []
     for identifier in identifiers:
         row, value = new_id(), identifier.oprf_input
         nonce = secrets.token_bytes(NONCE_BYTES)
         sealed = data_key.seal_identifier(value, nonce, row=row, list_name=LIST, state="active")
-        handle = data_key.handle(value, LIST)
-        entries.append(StoredEntry(row, handle, sealed, record, "active", None, moment, until, 1))
-    return Stored(entries)
+        handles.append(data_key.handle(value, LIST))
+        rows.append((row.bytes, sealed, "active", record))
+    return Stored(handles, rows)
 
 
 async def composed(data_key: DataKey, folder: Path, key: SecretKey, stored: Entries, build: Build) -> SegmentRow:
@@ -143,7 +158,7 @@ async def _build(data_key: DataKey, stored: Stored) -> float:
     key = SecretKey.from_random(secrets.token_bytes(64))
     with tempfile.TemporaryDirectory() as folder:
         async with ProcessBuilders(data_key)(key) as build:
-            await composed(data_key, Path(folder), key, Stored(stored.entries[:WARM]), build)
+            await composed(data_key, Path(folder), key, stored.first(WARM), build)
             began = time.perf_counter()
             await composed(data_key, Path(folder), key, stored, build)
             return time.perf_counter() - began

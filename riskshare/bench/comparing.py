@@ -78,7 +78,7 @@ async def _ours(data_key: DataKey, stored: Stored, asked: Sequence[str]) -> tupl
         with tempfile.TemporaryDirectory() as folder:
             files = SegmentFiles(Path(folder))
             async with ProcessBuilders(data_key)(key) as build:
-                await composed(data_key, Path(folder), key, Stored(stored.entries[:WARM]), build)
+                await composed(data_key, Path(folder), key, stored.first(WARM), build)
                 began = time.perf_counter()
                 row = await composed(data_key, Path(folder), key, stored, build)
                 built = time.perf_counter() - began

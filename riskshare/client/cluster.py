@@ -23,8 +23,9 @@ from distributed.client import FutureCancelledError
 
 from riskshare.errors import ConfigError, RiskshareError
 from riskshare.membership.oprf import SecretKey
-from riskshare.sharing.build import Chunk, Part, SealedRow, compute_part, open_rows
+from riskshare.sharing.build import Chunk, Part, compute_part, open_rows
 from riskshare.sharing.entry import DataKey
+from riskshare.sharing.packed import PackedRows
 
 CONNECT_SECONDS: Final = 10.0
 WORKERS_SECONDS: Final = 30.0
@@ -100,7 +101,7 @@ class ClusterPool:
         self._key = key
         self._threads = 1
 
-    def map(self, chunks: Iterable[Chunk]) -> Iterator[list[SealedRow]]:
+    def map(self, chunks: Iterable[Chunk]) -> Iterator[PackedRows]:
         """For each chunk its rows, in the order of the chunks. Blocking; few chunks are read ahead.
 
         Raises:
@@ -109,7 +110,7 @@ class ClusterPool:
                 `scheduler_not_tls`.
 
         """
-        source, pending = iter(chunks), deque[Future[list[SealedRow]]]()
+        source, pending = iter(chunks), deque[Future[PackedRows]]()
         try:
             for number in count():
                 if number % COUNT_EVERY == 0:
@@ -127,11 +128,11 @@ class ClusterPool:
         part = Part(list_name, self._key, open_rows(list_name, self._data_key, rows))
         return self._client.submit(compute_part, part, pure=False)
 
-    def _result(self, future: Any) -> list[SealedRow]:
+    def _result(self, future: Any) -> PackedRows:
         try:
             error = future.exception(timeout=RESULT_SECONDS)
             if error is None:
-                rows: list[SealedRow] = future.result(timeout=RESULT_SECONDS)
+                rows: PackedRows = future.result(timeout=RESULT_SECONDS)
                 return rows
         except (TimeoutError, OSError, FutureCancelledError) as lost:
             raise _lost(type(lost).__name__) from lost

@@ -2,7 +2,7 @@
 
 This is the bulk of the work of publishing, nearly all of it two group operations an entry, so it
 runs on all cores: a chunk of entries goes in as the store gave them, labels and sealed records come
-out sorted. Keys reach a worker through the pipe that starts it.
+out in the same order. Keys reach a worker through the pipe that starts it.
 
 `label`, `record_key` and `seal` of `membership.record` say what is computed here; a list of millions is worth
 computing the parts that its rows share only once.
@@ -24,12 +24,10 @@ from riskshare.membership.oprf import SecretKey, tokens
 from riskshare.membership.record import NONCE_BYTES, PAD_BYTES
 from riskshare.sharing.entry import DataKey
 from riskshare.sharing.kept import State, StoredEntry
+from riskshare.sharing.packed import PackedRows, packed_lengths
 
 PlainRow = tuple[bytes, bytes]
 """An identifier's OPRF input and its record's bytes."""
-
-SealedRow = tuple[bytes, bytes]
-"""A label (16 bytes) and a sealed record."""
 
 StoredRow = tuple[bytes, bytes, State, bytes]
 """Row id (16 bytes), sealed identifier, state, record: an entry as it is stored."""
@@ -45,15 +43,15 @@ def start_worker(data_key: bytes, epoch_key: bytes) -> None:
     _keys["worker"] = (DataKey(data_key), SecretKey(epoch_key))
 
 
-def build_in_worker(job: Chunk) -> list[SealedRow]:
-    """In a worker: the sorted rows of one chunk of a list (full name). Raises OpenError."""
+def build_in_worker(job: Chunk) -> PackedRows:
+    """In a worker: the rows of one chunk of a list (full name). Raises OpenError."""
     list_name, rows = job
     data_key, key = _keys["worker"]
     return build_chunk(list_name, data_key, key, rows)
 
 
-def build_chunk(list_name: str, data_key: DataKey, key: SecretKey, rows: Sequence[StoredRow]) -> list[SealedRow]:
-    """The sorted rows of one chunk of a list (full name). Raises OpenError."""
+def build_chunk(list_name: str, data_key: DataKey, key: SecretKey, rows: Sequence[StoredRow]) -> PackedRows:
+    """The rows of one chunk of a list (full name). Raises OpenError."""
     return build_rows(list_name, key, open_rows(list_name, data_key, rows))
 
 
@@ -75,13 +73,13 @@ class Part:
     def __repr__(self) -> str:
         return f"Part({len(self._rows)} rows)"
 
-    def compute(self) -> list[SealedRow]:
-        """Its sorted rows."""
+    def compute(self) -> PackedRows:
+        """Its rows."""
         return build_rows(self._list_name, SecretKey(self._key), self._rows)
 
 
-def compute_part(part: Part) -> list[SealedRow]:
-    """On that machine: the sorted rows of a part."""
+def compute_part(part: Part) -> PackedRows:
+    """On that machine: the rows of a part."""
     return part.compute()
 
 
@@ -96,15 +94,16 @@ def open_rows(list_name: str, data_key: DataKey, rows: Sequence[StoredRow]) -> l
     return [(value, row[3]) for value, row in zip(identifiers, rows, strict=True)]
 
 
-def build_rows(list_name: str, key: SecretKey, rows: Sequence[PlainRow]) -> list[SealedRow]:
-    """Label and seal entries under an epoch's key, sorted by label."""
+def build_rows(list_name: str, key: SecretKey, rows: Sequence[PlainRow]) -> PackedRows:
+    """Label and seal entries under an epoch's key; the rows come in the order of the entries."""
     name = list_name.encode()
     for_label, for_key = b"riskshare/v1/label/" + name, b"riskshare/v1/record/" + name
     associated = length_prefixed(name, bytes(LABEL_BYTES))[:-LABEL_BYTES]
     nonces = iter(struct.unpack(f"{NONCE_BYTES}s" * len(rows), secrets.token_bytes(NONCE_BYTES * len(rows))))
     hashed = hashlib.sha256
     last = padded = b""  # neighbours mostly have the same record
-    built: list[SealedRow] = []
+    labels: list[bytes] = []
+    sealed: list[bytes] = []
     for token, nonce, (_, record) in zip(tokens(key, [value for value, _ in rows]), nonces, rows, strict=True):
         if record != last:
             last, padded = record, pad(record, PAD_BYTES)
@@ -112,6 +111,6 @@ def build_rows(list_name: str, key: SecretKey, rows: Sequence[PlainRow]) -> list
         inner, outer = token.translate(HMAC_INNER), token.translate(HMAC_OUTER)
         label = hashed(outer + hashed(inner + for_label).digest()).digest()[:LABEL_BYTES]
         record_key = hashed(outer + hashed(inner + for_key).digest()).digest()
-        built.append((label, nonce + AESGCM(record_key).encrypt(nonce, padded, associated + label)))
-    built.sort()
-    return built
+        labels.append(label)
+        sealed.append(nonce + AESGCM(record_key).encrypt(nonce, padded, associated + label))
+    return PackedRows(b"".join(labels), packed_lengths(map(len, sealed)), b"".join(sealed))

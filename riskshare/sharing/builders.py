@@ -14,8 +14,9 @@ from typing import Final, Protocol, cast, final
 
 from riskshare.cores import CORES, Processes
 from riskshare.membership.oprf import SecretKey
-from riskshare.sharing.build import Chunk, SealedRow, StoredRow, build_chunk, build_in_worker, start_worker
+from riskshare.sharing.build import Chunk, StoredRow, build_chunk, build_in_worker, start_worker
 from riskshare.sharing.entry import DataKey
+from riskshare.sharing.packed import PackedRows
 
 SMALL_ROWS: Final = 2000
 """Fewer rows than these take less than the start of a process."""
@@ -24,8 +25,8 @@ SMALL_ROWS: Final = 2000
 class Pool(Protocol):
     """What computes chunks somewhere. Blocking: it is called from a thread."""
 
-    def map(self, chunks: Iterable[Chunk]) -> Iterator[list[SealedRow]]:
-        """For each chunk its sorted rows, in the order of the chunks."""
+    def map(self, chunks: Iterable[Chunk]) -> Iterator[PackedRows]:
+        """For each chunk its rows, in the order of the chunks."""
 
     def close(self) -> None:
         """End it."""
@@ -43,7 +44,7 @@ class ProcessPool:
         keys = data_key.export(), key.export()
         self._processes = Processes(start_worker, keys, count=cores, nice=nice)
 
-    def map(self, chunks: Iterable[Chunk]) -> Iterator[list[SealedRow]]:
+    def map(self, chunks: Iterable[Chunk]) -> Iterator[PackedRows]:
         """As `Pool`. Raises RiskshareError: `worker_lost`; OpenError."""
         return self._processes.map(build_in_worker, chunks)
 
@@ -95,8 +96,8 @@ class Building:
 
     async def __call__(
         self, list_name: str, chunks: AsyncIterator[Sequence[StoredRow]]
-    ) -> AsyncGenerator[list[SealedRow], None]:
-        """For each chunk its rows, sorted; in the order of the chunks. Close it, if not read to its end.
+    ) -> AsyncGenerator[PackedRows, None]:
+        """For each chunk its rows; in the order of the chunks. Close it, if not read to its end.
 
         Raises:
             OpenError: an entry does not open.
@@ -115,8 +116,8 @@ class Building:
         if self._pool is None:
             self._pool = await asyncio.to_thread(self._engine, self._data_key, self._key)
         jobs = _jobs(list_name, first, chunks, asyncio.get_running_loop())
-        results = cast("Generator[list[SealedRow]]", self._pool.map(jobs))
-        step: asyncio.Future[list[SealedRow] | None] | None = None
+        results = cast("Generator[PackedRows]", self._pool.map(jobs))
+        step: asyncio.Future[PackedRows | None] | None = None
         try:
             while True:
                 step = asyncio.ensure_future(asyncio.to_thread(next, results, None))

@@ -21,11 +21,12 @@ from riskshare.apart import apart
 from riskshare.errors import SegmentError
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
-from riskshare.sharing.build import PlainRow, SealedRow, StoredRow, build_rows, stored_row
+from riskshare.sharing.build import PlainRow, StoredRow, build_rows, stored_row
 from riskshare.sharing.entry import DataKey
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, SnapshotRow, StoredEntry
 from riskshare.sharing.marks import Marks, Run
-from riskshare.sharing.runs import GONE, RUN_ROWS, Rows, write_run
+from riskshare.sharing.packed import PackedRows
+from riskshare.sharing.runs import RUN_ROWS, Rows, write_run
 from riskshare.sharing.segment_build import write_delta
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.view import ListView
@@ -80,10 +81,8 @@ class Entries(Protocol):
 class Build(Protocol):
     """Builds the rows of chunks."""
 
-    def __call__(
-        self, list_name: str, chunks: AsyncIterator[Sequence[StoredRow]]
-    ) -> AsyncGenerator[Sequence[SealedRow], None]:
-        """For each chunk its rows, sorted; in the order of the chunks."""
+    def __call__(self, list_name: str, chunks: AsyncIterator[Sequence[StoredRow]]) -> AsyncGenerator[PackedRows, None]:
+        """For each chunk its rows; in the order of the chunks."""
 
 
 class Builders(Protocol):
@@ -274,7 +273,7 @@ class Composer:
         ):
             async for some in built:
                 reason = reasons.popleft()
-                rows.add(some if reason is None else [(label, GONE) for label, _ in some])
+                rows.add(some if reason is None else some.without_records())
                 if len(rows) >= self._run_rows:
                     marks = await asyncio.to_thread(self._spilled, held, marks, rows, b"")
                     rows = Rows()

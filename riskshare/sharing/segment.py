@@ -274,8 +274,13 @@ def block_length_fits(length: int, count: int) -> bool:
 def encode_block(rows: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Write a block of (label, sealed record) pairs, which are sorted."""
     labels, records = zip(*rows, strict=True) if rows else ((), ())
-    ends = struct.pack(f"<{len(rows)}I", *accumulate(map(len, records)))
-    return b"".join((*labels, ends, *records))
+    return join_block(b"".join(labels), records)
+
+
+def join_block(labels: bytes, records: Sequence[bytes | memoryview]) -> bytes:
+    """Write a block of joined labels, which are sorted, and a sealed record for each."""
+    ends = struct.pack(f"<{len(records)}I", *accumulate(map(len, records)))
+    return b"".join((labels, ends, *records))
 
 
 def split_labels(joined: bytes) -> list[bytes]:

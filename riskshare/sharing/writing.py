@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from riskshare.errors import SegmentError
-from riskshare.sharing.build import SealedRow
 from riskshare.sharing.marks import Run
+from riskshare.sharing.packed import SealedRow, SortedRows
 from riskshare.sharing.runs import newest, read_run
 from riskshare.sharing.segment_build import write_base
 from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment, open_whole
@@ -56,8 +56,8 @@ class Wanted:
     seed: int
     rate: float
 
-    def write(self, rows: Iterable[SealedRow]) -> SegmentRef:
-        """Write it of sorted rows. Raises DiskError."""
+    def write(self, rows: SortedRows | Iterable[SealedRow]) -> SegmentRef:
+        """Write it of rows sorted by label, each label once. Raises DiskError."""
         return self.files.write(
             lambda out: write_base(out, self.list_name, self.epoch, rows, seed=self.seed, rate=self.rate)
         )
@@ -77,7 +77,9 @@ def write_merged(job: tuple[Wanted, Sequence[SegmentRef]]) -> SegmentRef:
     return wanted.write(merge(wanted.view(segments, open_whole)))
 
 
-def write_runs(job: tuple[Wanted, RunFiles, Sequence[Run], Iterable[SealedRow]]) -> SegmentRef:
+def write_runs(job: tuple[Wanted, RunFiles, Sequence[Run], SortedRows | Sequence[SealedRow]]) -> SegmentRef:
     """A base out of the runs of a building and some sorted rows. Raises SegmentError, DiskError."""
     wanted, files, runs, rows = job
+    if not runs and isinstance(rows, SortedRows) and rows.distinct:
+        return wanted.write(rows)
     return wanted.write(newest([*(read_run(files.read(run.name), run.digest) for run in runs), rows]))

@@ -106,7 +106,7 @@ class SealedRows(Changes):
 EXPIRED_ROWS: Final = 2000
 """Entries that expire in one change, which holds the list's lock: a third of a second."""
 
-SEALED_ROWS: Final = 2000
+SEALED_ROWS: Final = 1000
 """Entries that go to a worker at a time: a tenth of a second of its work."""
 
 _View = TypeVar("_View", bound=Changes)

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from riskshare.errors import EncodingError, SegmentError
 from riskshare.sharing.marks import Marks, Run
+from riskshare.sharing.packed import PackedRows
 from riskshare.sharing.runs import GONE, Rows, newest, read_run, write_run
+from riskshare.sharing.writing import Wanted, write_runs
+from riskshare.store.files import SegmentFiles
 
 LABELS = st.integers(0, 8).map(lambda n: bytes([n]) * 16)
 rows = st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.binary(max_size=300)), max_size=12)
@@ -23,7 +26,7 @@ def written(chunk):
 def test_all_rows_come_out_sorted(chunks):
     found = Rows()
     for chunk in chunks:
-        found.add(chunk)
+        found.add(PackedRows.of(chunk))
     assert len(found) == sum(map(len, chunks))
     assert list(found.sorted()) == sorted((row for chunk in chunks for row in chunk), key=lambda row: row[0])
 
@@ -34,12 +37,19 @@ HALVES = [bytes(8), bytes(7) + b"\x01", b"\x01" + bytes(7), b"\x7f" + b"\xff" * 
 @given(st.permutations([high + low for high in HALVES for low in HALVES]))
 def test_rows_are_sorted_by_both_halves_of_their_labels(labels):
     found = Rows()
-    found.add([(label, b"") for label in labels])
+    found.add(PackedRows.of((label, b"") for label in labels))
     assert [label for label, _ in found.sorted()] == sorted(labels)
 
 
 @given(rows)
 def test_a_run_gives_what_was_written(chunk):
+    out, (count, digest) = written(chunk)
+    assert count == len(chunk)
+    assert list(read_run(io.BytesIO(out.getvalue()), digest)) == chunk
+
+
+def test_a_run_of_many_rows_gives_what_was_written():
+    chunk = [(number.to_bytes(16), bytes(number % 7)) for number in range(3000)]
     out, (count, digest) = written(chunk)
     assert count == len(chunk)
     assert list(read_run(io.BytesIO(out.getvalue()), digest)) == chunk
@@ -60,6 +70,17 @@ def test_a_run_that_is_not_as_written_gives_no_row(harm):
     reading = read_run(io.BytesIO(harm(out.getvalue())), digest)
     with pytest.raises(SegmentError):
         next(reading)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_base_without_runs_has_each_label_once_and_none_that_is_gone(tmp_path, gone):
+    first, later = (bytes([number]) * 172 for number in (1, 2))
+    rows = Rows()
+    rows.add(PackedRows.of([(b"b" * 16, first), (b"a" * 16, first), (b"b" * 16, GONE if gone else later)]))
+    wanted = Wanted(SegmentFiles(tmp_path), "jd/fraud", bytes(32), 1, 2**-10)
+    ref = write_runs((wanted, None, (), rows.sorted()))
+    view = wanted.view([ref])
+    assert list(view.rows()) == [(b"a" * 16, first), (b"b" * 16, first)]
 
 
 def test_marks_come_back():

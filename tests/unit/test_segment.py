@@ -14,6 +14,8 @@ from riskshare.encoding import sha256
 from riskshare.errors import EncodingError, SegmentError
 from riskshare.membership.bloom import size
 from riskshare.membership.bloom_build import build
+from riskshare.membership.record import SEALED_LIMIT
+from riskshare.sharing.packed import PackedRows, SortedRows
 from riskshare.sharing.segment import (
     BUCKET_ENTRIES_LIMIT,
     DELTA_ENTRIES,
@@ -316,6 +318,33 @@ def test_writers_refuse_a_name_that_does_not_fit_and_an_epoch_that_is_no_digest(
 def test_same_rows_and_seed_give_the_same_file():
     assert base(rows_of(50)) == base(iter(rows_of(50)))
     assert base(rows_of(50))[1].file_digest != base(rows_of(50), seed=2)[1].file_digest
+
+
+def in_any_order(rows, seed=0):
+    packed = PackedRows.of(random.Random(seed).sample(rows, len(rows)))
+    return SortedRows(packed.labels, packed.lengths, packed.sealed)
+
+
+@pytest.mark.parametrize("count", [*range(14), 50, 600])
+def test_rows_that_were_packed_and_sorted_give_the_same_file(count):
+    rows = [(label, bytes([number % 251]) * (SEALED + number % 3)) for number, (label, _) in enumerate(rows_of(count))]
+    assert base(in_any_order(rows)) == base(rows)
+    assert base(in_any_order(rows), bucket=256) == base(rows, bucket=256)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [(b"\x01" * 16, bytes(SEALED)), (b"\x01" * 16, bytes(SEALED))],
+        [(bytes([number]) * 16, bytes(SEALED)) for number in (1, 2, 3, 4, 5, 5)],
+        [(b"\x01" * 16, bytes(SEALED)), (b"\x02" * 16, b"")],
+        [(b"\x01" * 16, bytes(SEALED)), (b"\x02" * 16, bytes(SEALED_LIMIT + 1))],
+    ],
+    ids=["twice", "twice across buckets", "no record", "long record"],
+)
+def test_writer_refuses_such_packed_rows(rows):
+    with pytest.raises(ValueError, match=r"sorted|sealed"):
+        base(in_any_order(rows))
 
 
 def test_writer_leaves_nothing_of_a_longer_file():
