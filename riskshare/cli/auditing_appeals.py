@@ -27,8 +27,9 @@ from riskshare.query.verdict import Asked
 from riskshare.sharing.upheld import REASON, Place
 
 NOTE: Final = (
-    "Upheld appeals are known from the lists as this member's peer followed them: while it did not run, an owner may"
-    " have published a new base that tells of none, and a hit under an epoch that had ended by then is not matched."
+    "Upheld appeals are known from the lists as this member's peer followed them: while it did not run for an hour or"
+    " longer, an owner may have published a new base that tells of none, and a hit under an epoch that had ended by"
+    " then is not matched."
 )
 
 

@@ -1,4 +1,7 @@
-"""Taking note of upheld appeals, as the deltas of other members' lists come by: a later base does not tell of them."""
+"""Taking note of upheld appeals, as the deltas of other members' lists come by.
+
+An owner shows each for an hour at least, behind a new base too (`sharing.compaction`); later ones tell of none.
+"""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from riskshare.errors import SegmentError
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
 from riskshare.sharing.build import PlainRow, StoredRow, build_rows, stored_row
+from riskshare.sharing.compaction import young_deltas
 from riskshare.sharing.entry import DataKey
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, SnapshotRow, StoredEntry
 from riskshare.sharing.marks import Marks, Run
@@ -30,7 +31,7 @@ from riskshare.sharing.runs import RUN_ROWS, Rows, write_run
 from riskshare.sharing.segment_build import write_delta
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.view import ListView
-from riskshare.sharing.writing import Files, RunFiles, Wanted, write_merged, write_runs
+from riskshare.sharing.writing import Files, RunFiles, Wanted, write_merged, write_runs, write_upheld
 
 CANARY_TERM: Final = timedelta(days=3650)
 
@@ -309,6 +310,17 @@ class Composer:
         if sum(row.ref.file_length for row in segments) < SMALL_FILES:
             return self._row(job, await asyncio.to_thread(write_merged, work), "base")
         return self._row(job, await apart(write_merged, work), "base")
+
+    async def upheld(self, job: Job, segments: Sequence[SegmentRow], base: SegmentRow) -> list[SegmentRow]:
+        """A delta of the upheld appeals that `segments` show, to stand behind a base that takes their place, or none.
+
+        Raises:
+            SegmentError: of the base; a delta that cannot be read has nothing to tell.
+
+        """
+        young = [row.ref for row in young_deltas(segments, self._now())]
+        ref = await asyncio.to_thread(write_upheld, self._wanted(job), young, base.ref) if young else None
+        return [] if ref is None else [self._row(job, ref, "delta")]
 
     # -- deltas ----------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ from riskshare.errors import SegmentError
 from riskshare.membership.identifier import NORMALISATION
 from riskshare.sharing import composing
 from riskshare.sharing.beside import Beside
+from riskshare.sharing.compaction import each_once, piled_up
 from riskshare.sharing.composing import Builders, Composer, Entries, Held, Job, TooManyChanges, Watch
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.kept import EpochRow, ListRow, Resealed, SegmentRow, SnapshotRow, State, StoredEntry
@@ -62,9 +63,6 @@ WATCH_SECONDS: Final = 1.0
 
 BASES: Final = 2
 """How many bases are computed at once: a short one need not wait for a long one. Each works on all cores."""
-
-SMALLEST_BASE: Final = 2**20
-"""A base counts as at least so many bytes when deltas are held against it: short lists are not merged all the time."""
 
 
 class Lists(Entries, OverlongLists, Protocol):
@@ -307,27 +305,26 @@ class Publisher:
 
     async def _append(self, job: Job, kept: Sequence[SegmentRow], fresh: Sequence[SegmentRow]) -> int:
         """Publish new segments behind those that are kept, and begin to merge them if they have piled up."""
-        # Of two that are equal to the byte the last decides alone; a snapshot names each file once.
-        segments = [*{segment.ref: segment for segment in reversed([*kept, *fresh])}.values()][::-1]
+        segments = each_once([*kept, *fresh])
         published = await self._sign_and_store(job, segments, fresh)
-        if published and fresh and self._piled_up(segments):
+        if published and fresh and piled_up(segments, self._terms.deltas, self._terms.delta_share):
             work = partial(self._merge, job.row, job.epoch, segments)
             await self._beside.begin((job.row.id, job.epoch.digest, "merge"), work, patience=0)
         return published
 
-    def _piled_up(self, segments: Sequence[SegmentRow]) -> bool:
-        deltas = [segment.ref.file_length for segment in segments if segment.kind == "delta"]
-        base = sum(segment.ref.file_length for segment in segments if segment.kind == "base")
-        return len(deltas) > self._terms.deltas or sum(deltas) > self._terms.delta_share * max(base, SMALLEST_BASE)
-
     # -- what takes long -------------------------------------------------------------
 
     async def _merge(self, row: ListRow, epoch: EpochRow, segments: Sequence[SegmentRow]) -> int:
-        """Put one base in place of a base and its deltas. Deltas that are published meanwhile stay behind it."""
+        """Put one base in place of a base and its deltas, but for the upheld appeals that these still show.
+
+        Deltas that are published meanwhile stay behind it.
+        """
         names = tuple(segment.ref.file_digest for segment in segments)
         try:
             async with self._merging:
-                base = await self._composer.merged(await self._job(row, epoch, await self._last(row, epoch)), segments)
+                job = await self._job(row, epoch, await self._last(row, epoch))
+                base = await self._composer.merged(job, segments)
+                new = [base, *await self._composer.upheld(job, segments, base)]
         except SegmentError:
             return await self._begin(row, epoch)
         async with self._one_at_a_time[row.id]:
@@ -335,7 +332,7 @@ class Publisher:
             if last is None or last.segments[: len(names)] != names:
                 return 0  # another process, or a new base, has gone on from there
             later = await self._shelf.segments(last.segments[len(names) :])
-            return await self._sign_and_store(await self._job(row, epoch, last), [base, *later], [base])
+            return await self._sign_and_store(await self._job(row, epoch, last), each_once([*new, *later]), new)
 
     async def _catch_up(self, row: ListRow, epoch: EpochRow) -> int:
         """Publish a change that is too large for others to wait for it; as a base, if it is too large for a delta."""
@@ -378,18 +375,21 @@ class Publisher:
     async def _bring_in(self, job: Job, fresh: list[SegmentRow]) -> int:
         """Publish segments that were computed beside, and with them all that changed after `job.upto`.
 
-        A base takes the place of all others. What snapshots have shown meanwhile as gone does not come back: it is
-        among those changes. Raises SegmentError, TooManyChanges.
+        A base takes the place of all others, but for what they say of upheld appeals. What snapshots have shown
+        meanwhile as gone does not come back: it is among those changes. Raises SegmentError, TooManyChanges.
         """
         while True:
             async with self._one_at_a_time[job.row.id]:  # no other snapshot of the list goes out
                 job.last = await self._last(job.row, job.epoch)
                 kept = await self._shelf.segments(job.last.segments) if job.last else []
-                kept = [] if fresh and fresh[0].kind == "base" else kept
-                view = await self._composer.view(job, [*kept, *fresh])
+                new = list(fresh)
+                if fresh and fresh[0].kind == "base":
+                    new[1:1] = await self._composer.upheld(job, kept, fresh[0])
+                    kept = []
+                view = await self._composer.view(job, [*kept, *new])
                 with suppress(TooManyChanges):
                     delta = await self._composer.few(job, view)
-                    return await self._append(job, kept, [*fresh, delta] if delta else fresh)
+                    return await self._append(job, kept, [*new, delta] if delta else new)
             # Meanwhile too much has changed again for others to wait for it.
             delta = await self._composer.delta(job, view)
             fresh += [delta] if delta else []
@@ -414,7 +414,7 @@ class Publisher:
             normalisation=NORMALISATION,
             epoch=job.epoch.digest,
             version=last.version + 1 if last else 1,
-            previous=last.digest if last else await self._end_of_former_chain(job),
+            previous=last.digest if last else await self._epochs.end_of_former_chain(job.row.id, job.epoch),
             issued_at=now,
             expires_at=now + self._terms.snapshot,
             segments=tuple(row.ref for row in segments),
@@ -438,12 +438,3 @@ class Publisher:
             withdrawn=max(job.upto, job.withdrawn, last.withdrawn if last else 0),
         )
         return int(await self._shelf.publish(row, fresh, last.version if last else 0))
-
-    async def _end_of_former_chain(self, job: Job) -> bytes | None:
-        """The last digest of the list under the epoch before, which a new chain names as its previous."""
-        former = [row for row in await self._shelf.epochs(job.epoch.keyset) if row.number < job.epoch.number]
-        for row in sorted(former, key=lambda row: row.number, reverse=True):
-            last = await self._shelf.latest_snapshot(job.row.id, row.digest)
-            if last is not None:
-                return last.digest
-        return None

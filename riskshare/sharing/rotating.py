@@ -114,6 +114,15 @@ class Epochs:
         mine = [row for row in lists if row.keyset == epoch.keyset]
         return [row for row in mine if await self._shelf.latest_snapshot(row.id, epoch.digest) is None]
 
+    async def end_of_former_chain(self, list_id: int, epoch: EpochRow) -> bytes | None:
+        """The last digest of a list under the epoch before, which a new chain names as its previous."""
+        former = [row for row in await self._shelf.epochs(epoch.keyset) if row.number < epoch.number]
+        for row in sorted(former, key=lambda row: row.number, reverse=True):
+            last = await self._shelf.latest_snapshot(list_id, row.digest)
+            if last is not None:
+                return last.digest
+        return None
+
     async def retire(self, epochs: Sequence[EpochRow], lists: Sequence[ListRow]) -> None:
         """Give epochs whose successor is published in all lists no more than the change-over."""
         for keyset in sorted({row.keyset for row in epochs}):

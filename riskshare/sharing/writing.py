@@ -1,4 +1,4 @@
-"""Writing a base out of what is on the disk already: of segments that are merged, or of the runs of a building.
+"""Writing segments out of what is on the disk already: segments that are merged, or the runs of a building.
 
 No key and no group operation is needed, but some microseconds a row in the interpreter; so large ones are written in a
 process of their own, to which everything here goes as it is.
@@ -7,16 +7,19 @@ process of their own, to which everything here goes as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from riskshare.errors import SegmentError
+from riskshare.sharing.compaction import upheld_still
 from riskshare.sharing.marks import Run
 from riskshare.sharing.packed import SealedRow, SortedRows
 from riskshare.sharing.runs import newest, read_run
-from riskshare.sharing.segment_build import write_base
+from riskshare.sharing.segment_build import write_base, write_delta
 from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_segment, open_whole
 from riskshare.sharing.segment_ref import SegmentRef
+from riskshare.sharing.upheld import REASON
 from riskshare.sharing.view import ListView, merge
 
 Read = Callable[[memoryview, SegmentRef, str, bytes], BaseSegment | DeltaSegment]
@@ -62,9 +65,13 @@ class Wanted:
             lambda out: write_base(out, self.list_name, self.epoch, rows, seed=self.seed, rate=self.rate)
         )
 
+    def open(self, ref: SegmentRef, read: Read = open_segment) -> BaseSegment | DeltaSegment:
+        """A segment of this list. Raises SegmentError: its file is not here, or not what was written."""
+        return read(self.files.map(ref), ref, self.list_name, self.epoch)
+
     def view(self, segments: Sequence[SegmentRef], read: Read = open_segment) -> ListView:
-        """What segments of this list hold. Raises SegmentError: a file is not here, or not what was written."""
-        opened = [read(self.files.map(ref), ref, self.list_name, self.epoch) for ref in segments]
+        """What segments of this list hold. Raises SegmentError, as `open`; or they have no base, or two."""
+        opened = [self.open(ref, read) for ref in segments]
         bases = [segment for segment in opened if isinstance(segment, BaseSegment)]
         if len(bases) != 1:
             raise SegmentError("A list of ours has no base, or two.", code="segment_mixed")
@@ -75,6 +82,28 @@ def write_merged(job: tuple[Wanted, Sequence[SegmentRef]]) -> SegmentRef:
     """One base out of a base and its deltas, every byte of which is verified. Raises SegmentError, DiskError."""
     wanted, segments = job
     return wanted.write(merge(wanted.view(segments, open_whole)))
+
+
+def write_upheld(wanted: Wanted, deltas: Sequence[SegmentRef], base: SegmentRef) -> SegmentRef | None:
+    """A delta of the upheld appeals that `deltas` show and `base` does not; None if there are none.
+
+    Raises:
+        SegmentError: of the base; a delta that cannot be read has nothing to tell.
+        DiskError: it cannot be written.
+
+    """
+    opened: list[DeltaSegment] = []
+    for ref in deltas:
+        with suppress(SegmentError):
+            segment = wanted.open(ref)
+            opened += [segment] if isinstance(segment, DeltaSegment) else []
+    if not any(REASON in delta.withdrawn.values() for delta in opened):
+        return None
+    there = wanted.open(base)
+    withdrawn = upheld_still(opened, there) if isinstance(there, BaseSegment) else {}
+    if not withdrawn:
+        return None
+    return wanted.files.write(lambda out: write_delta(out, wanted.list_name, wanted.epoch, {}, withdrawn))
 
 
 def write_runs(job: tuple[Wanted, RunFiles, Sequence[Run], SortedRows | Sequence[SealedRow]]) -> SegmentRef:
