@@ -101,6 +101,7 @@ ACTING = {
     "query.awake": "keeps the event loop from sleeping while one check waits",
     "query.batch": "carries the futures on which concurrent checks wait for one ask",
     "sharing.published": "the publisher's memory: wakes long polls, opens files in a thread",
+    "sharing.openings": "a part of published: opens files in threads, those that take long beside",
     "sharing.mirror": "the subscriber's lists: verifies files in a thread",
     "sharing.remembered": "a part of the mirror: keeps the statements that it has taken",
     "sharing.copies": "a part of the mirror: fetches, maps and deletes files",

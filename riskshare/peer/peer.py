@@ -197,6 +197,7 @@ class Peer:
         self._recovery = Recovery(self.shared, self.querier)
         await self._recovery.begin(directory.others())
         await self._usage.follow()
+        self._stack.push_async_callback(self.owner.published.stop)
         try:
             await self.owner.published.load()
         except (SegmentError, DiskError) as error:
@@ -280,7 +281,7 @@ class Peer:
 
         async def load_published() -> None:
             try:
-                await published.load()
+                await published.load(whole=False)
             except SegmentError:
                 publish.wake()  # which replaces what is lost or damaged
                 raise

@@ -7,5 +7,5 @@ hold), `epoch`, `snapshot`, `catalogue` (signed statements), `trusted` with its 
 `progress` (which of two kept states is ahead), `kept` (rows of the store).
 
 Verbs: `importing`; `publish` with `composing` (writes segments), `build` and `builders` (rows, on all cores), `runs`
-(sorts them); `published`; `subscribe` with `mirror`.
+(sorts them); `published` with `openings` (opens its files); `subscribe` with `mirror`.
 """

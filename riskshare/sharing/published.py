@@ -6,7 +6,7 @@ this process reads the store again before it answers: see `catch_up_list` and it
 secret keys of the epochs in service live here, in memory only.
 
 A file of this member's that is not what its name says is of no use to anybody: it is removed, and the publisher
-replaces what is missing.
+replaces what is missing. A list whose files take long to open is shown late, and holds up no other (`openings`).
 
 A list is open to all members, or under grants (`grants`). All that is told to a reader goes through `_readable`, the
 one place that decides what a reader may see: to one without a grant, a list is as if it did not exist, down to what
@@ -25,23 +25,19 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from riskshare.encoding import parse_canonical_json
-from riskshare.errors import DiskError, RiskshareError, SegmentError
+from riskshare.errors import RiskshareError
 from riskshare.membership.oprf import SecretKey
-from riskshare.sharing import cataloguing
+from riskshare.sharing import cataloguing, openings
 from riskshare.sharing.catalogue import CatalogueEntry
 from riskshare.sharing.ending import newest_statement
 from riskshare.sharing.entry import DataKey
 from riskshare.sharing.grants import Grant, Grants
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, SnapshotRow
-from riskshare.sharing.segment_read import BaseSegment, DeltaSegment, open_whole
-from riskshare.sharing.segment_ref import SegmentRef
+from riskshare.sharing.openings import Openings, Place, Wanted
 from riskshare.sharing.snapshot import MAX_BYTES
 from riskshare.sharing.view import ListView
 from riskshare.signature import SigningKey
 from riskshare.statement import Statement
-
-Place = tuple[str, bytes]
-"""Full list name and epoch digest."""
 
 NO_EPOCH: Final = bytes(32)
 """The epoch of a list that has ended for a reader: it is not told of later ones."""
@@ -83,17 +79,11 @@ class Shelf(cataloguing.Shelf, Protocol):
         """One epoch."""
 
 
-class Files(Protocol):
+class Files(openings.Files, Protocol):
     """The segment files."""
-
-    def map(self, ref: SegmentRef) -> memoryview:
-        """Map a file. Raises SegmentError."""
 
     def path(self, digest: bytes) -> Path:
         """Where a file lies."""
-
-    def delete(self, digest: bytes) -> None:
-        """Remove a file, if it is here; what is mapped stays good. Raises DiskError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +147,15 @@ class Published:
             reload=self._reload,
             now=now,
         )
+        self._openings = Openings(files, self._reload)
         self.generation = 0
         """Grows whenever anything that a check looks into has changed."""
 
-    async def load(self) -> None:
+    async def load(self, *, whole: bool = True) -> None:
         """Read what is published; wake those who wait for something newer.
+
+        Lists whose files take long to open hold up no other: they are shown when they are open, at their newest
+        snapshot, and what was loaded of them before goes on being served. `whole` waits for them too.
 
         Raises:
             StoreError, OpenError: what was loaded before goes on being served.
@@ -169,7 +163,19 @@ class Published:
                 before goes on being served, and all others are up to date.
 
         """
-        trouble: RiskshareError | None = None
+        trouble = await self._read()
+        while whole and self._openings:
+            await self._openings.settled()
+            trouble = await self._read()
+        if trouble is not None:
+            raise trouble
+
+    async def stop(self) -> None:
+        """End what goes on beside."""
+        await self._openings.stop()
+
+    async def _read(self) -> RiskshareError | None:
+        """As `load`, without what takes long; gives the first trouble with the files of a list."""
         async with self._loading:
             now = self._now()
             grants = Grants(self._member, await self._all_grants.newest())
@@ -181,34 +187,50 @@ class Published:
                     known = self._epochs.get(epoch.digest)
                     key = known[1] if known else self._data_key.open_epoch(epoch.secret_sealed, epoch.digest)
                     epochs[epoch.digest] = (epoch, key)
-            lists: dict[Place, PublishedList] = {}
-            placed: set[Place] = set()
+            placed: dict[Place, tuple[ListRow, EpochRow, SnapshotRow]] = {}
             for name, row in rows.items():
                 for epoch, _ in epochs.values():
                     snapshot = await self._newest(row, epoch)
-                    if snapshot is None:
-                        continue
-                    place = (name, epoch.digest)
-                    placed.add(place)
-                    found = self._lists.get(place)
-                    try:
-                        found = await self._load_list(name, row, epoch, snapshot)
-                    except (SegmentError, DiskError) as error:
-                        trouble = trouble or error
-                    if found is not None:
-                        lists[place] = found
+                    if snapshot is not None:
+                        placed[name, epoch.digest] = (row, epoch, snapshot)
             named = {name for name, _ in placed}
             for name, row in rows.items():
                 if name not in named and await self._was_published(row, known_epochs):
                     named.add(name)
+            lists, trouble = await self._open(placed)
             self._rows, self._epochs, self._lists, self._grants = rows, epochs, lists, grants
             self._placed, self._named = frozenset(placed), frozenset(named)
             self._all_epochs = {row.digest: row for row in known_epochs}
             self.generation += 1
         waiting, self._changed = self._changed, asyncio.Event()
         waiting.set()
-        if trouble is not None:
-            raise trouble
+        return trouble
+
+    async def _open(
+        self, placed: Mapping[Place, tuple[ListRow, EpochRow, SnapshotRow]]
+    ) -> tuple[dict[Place, PublishedList], RiskshareError | None]:
+        """The lists at these snapshots; those that are not open yet, or cannot be opened, as they are served now."""
+        wanted: dict[Place, Wanted] = {}
+        for place, (_, _, snapshot) in placed.items():
+            former = self._lists.get(place)
+            if former is None or former.snapshot.segments != snapshot.segments:
+                refs = tuple(row.ref for row in await self._shelf.segments(snapshot.segments))
+                wanted[place] = Wanted(refs, former.view if former else None)
+        views = await self._openings.views(wanted)
+        lists: dict[Place, PublishedList] = {}
+        trouble: RiskshareError | None = None
+        for place, (row, epoch, snapshot) in placed.items():
+            former, view = self._lists.get(place), views.get(place)
+            if former is not None and place not in wanted:
+                view = former.view
+            if isinstance(view, ListView):
+                files = _files(snapshot, former)
+                lists[place] = PublishedList(row, place[0], epoch, snapshot, view, files)
+                continue
+            trouble = trouble or view
+            if former is not None:
+                lists[place] = former
+        return lists, trouble
 
     async def _newest(self, row: ListRow, epoch: EpochRow) -> SnapshotRow | None:
         return await self._shelf.latest_snapshot(row.id, epoch.digest) if epoch.keyset == row.keyset else None
@@ -220,40 +242,14 @@ class Published:
                 return True
         return False
 
-    async def _load_list(self, name: str, row: ListRow, epoch: EpochRow, snapshot: SnapshotRow) -> PublishedList:
-        former = self._lists.get((name, epoch.digest))
-        if former is not None and former.snapshot.segments == snapshot.segments:
-            return PublishedList(row, name, epoch, snapshot, former.view, former.files)
-        segments = await self._shelf.segments(snapshot.segments)
-        view = await asyncio.to_thread(self._open, name, epoch.digest, segments, former)
-        files = frozenset(snapshot.segments)
-        if former is not None and former.snapshot.segments[:1] == snapshot.segments[:1]:
-            files |= former.files
-        elif former is not None:
-            files |= frozenset(former.snapshot.segments)  # somebody may be in the middle of fetching them
-        return PublishedList(row, name, epoch, snapshot, view, files)
-
-    def _open(self, name: str, epoch: bytes, segments: Sequence[SegmentRow], former: PublishedList | None) -> ListView:
-        """Open the segments of a snapshot; those that are open already are not read again."""
-        held = (former.view.base, *former.view.deltas) if former else ()
-        known = {segment.ref: segment for segment in held if segment is not None}
-        opened = [known.get(row.ref) or self._open_whole(row.ref, name, epoch) for row in segments]
-        base = next((segment for segment in opened if isinstance(segment, BaseSegment)), None)
-        return ListView(base, [segment for segment in opened if isinstance(segment, DeltaSegment)])
-
-    def _open_whole(self, ref: SegmentRef, name: str, epoch: bytes) -> BaseSegment | DeltaSegment:
-        """Open a file of which every byte is as it was written. Raises SegmentError; the file is removed then."""
-        try:
-            return open_whole(self._files.map(ref), ref, name, epoch)
-        except SegmentError:
-            self._files.delete(ref.file_digest)
-            raise
-
     # -- in step with the other processes of this member -----------------------------
 
-    async def _reload(self) -> None:
-        with suppress(SegmentError, DiskError):  # of a list that is damaged, what could be loaded is
-            await self.load()
+    async def _reload(self, list_id: int | None = None, epoch: bytes = b"") -> None:
+        """Load, and wait for one list if it takes long."""
+        await self._read()  # of lists that are damaged, what could be loaded is
+        for name, row in self._rows.items():
+            if row.id == list_id:
+                await self._openings.settled((name, epoch))
 
     async def catch_up_list(self, name: str, epoch: bytes, reader: str) -> None:
         """Load, if the store has another snapshot of the list than this process. Raises StoreError, OpenError.
@@ -266,7 +262,7 @@ class Published:
         newest = await self._shelf.latest_snapshot(row.id, epoch)
         found = self._lists.get((name, epoch))
         if newest is not None and (found is None or found.snapshot.digest != newest.digest):
-            await self._reload()
+            await self._reload(row.id, epoch)
 
     async def catch_up_epoch(self, digest: bytes) -> None:
         """Load, if the store has an epoch that this process does not know. Raises StoreError, OpenError.
@@ -284,7 +280,7 @@ class Published:
                 continue
             newest = await self._shelf.latest_snapshot(segment.list_id, segment.epoch)
             if newest is not None and digest in newest.segments:
-                await self._reload()
+                await self._reload(segment.list_id, segment.epoch)
 
     # -- for other members -----------------------------------------------------------
 
@@ -440,3 +436,13 @@ class Published:
         """Full names of this member's lists of which no snapshot is in service (yet)."""
         published = {name for name, _ in self._lists}
         return sorted(self._rows.keys() - published)
+
+
+def _files(snapshot: SnapshotRow, former: PublishedList | None) -> frozenset[bytes]:
+    """The files to be served of a list at a snapshot, after those of the former one."""
+    files = frozenset(snapshot.segments)
+    if former is None:
+        return files
+    if former.snapshot.segments[:1] == snapshot.segments[:1]:
+        return files | former.files
+    return files | frozenset(former.snapshot.segments)  # somebody may be in the middle of fetching them
