@@ -133,9 +133,11 @@ class Barring:
     async def withdraw(self, found: Found, rules: Sequence[NeverRule], author: str) -> int:
         """Withdraw what was found, and what came since and is named by these rules; give the number.
 
+        Of many entries some thousand at a time, so that others have their turn; the same call goes on with the rest.
+
         Raises:
-            OpenError: an entry does not open: another data key; nothing was changed on this list.
-            StoreError: PostgreSQL is away; nothing was changed on this list.
+            OpenError: an entry does not open: another data key.
+            StoreError: PostgreSQL is away.
 
         """
         never = NeverList(rules)

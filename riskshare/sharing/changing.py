@@ -93,11 +93,12 @@ class Decider:
 
         In the order of the identifiers, one result each; or of all entries with that case reference, in some order.
         With `atomic`, one that cannot be changed keeps all as they are. What `reply` makes of the results is kept in
-        the same transaction; where `atomic` kept all as they are, it is not.
+        the same transaction; where `atomic` kept all as they are, it is not. A case of some thousand entries is changed
+        in several transactions, unless `atomic`, so that others have their turn; the last keeps the reply.
 
         Raises:
             InputError: `reason_missing`; `unknown_case`, no entry of the list has that reference; `never_changed`.
-            StoreError: PostgreSQL is away; nothing was changed.
+            StoreError: PostgreSQL is away; nothing was changed, or of a long case the rest: the same call goes on.
 
         """
         if not change.reason:

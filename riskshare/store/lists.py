@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -10,12 +11,11 @@ from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from riskshare.errors import InputError
 from riskshare.sharing.kept import PEER, Change, ChangeCounts, EntryRow, ListCounts, ListRow, State, StoredEntry
-from riskshare.sharing.segment import REASONS
 from riskshare.sharing.states import Effect, Refusal, Settled
 from riskshare.store.connection import KEYSET_LOCK, LOCK_CLASS, Target, affected
+from riskshare.store.deciding import Decision, Refuse, batches, decide, reason_of
 from riskshare.store.entries import (
     SQL,
-    STREAM_ROWS,
     Reseal,
     adding,
     change_states,
@@ -29,6 +29,8 @@ from riskshare.store.failures import guarded
 from riskshare.store.upserts import KeptReply, effects_of, keep_reply, write_rows
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from riskshare.store.connection import Connection, Pool
 
 STREAM_IDLE_SECONDS: Final = 600
@@ -39,36 +41,13 @@ LONG_SECONDS: Final = 600.0
 _EXPIRY: Final = Change(PEER, "expire", "expired")
 
 
-Refuse = Callable[[ListRow, StoredEntry, State], Refusal | None]
-"""Why an entry cannot be given a state, None if it can. Called inside the transaction; must not block."""
-
-
-def _counted(changing: Sequence[StoredEntry], state: State) -> ChangeCounts:
-    """What is done to these entries; that of the withdrawn ones which are restored makes the list longer."""
-    number = len(changing)
-    if state == "withdrawn":
-        return ChangeCounts(withdrawn=number)
-    if state == "disputed":
-        return ChangeCounts(disputed=number)
-    again = sum(one.state == "withdrawn" for one in changing)
-    return ChangeCounts(relisted=again, restored=number - again)
-
-
-def _reason_of(state: State, change: Change) -> str | None:
-    if state != "withdrawn":
-        return None
-    if change.reason not in REASONS:
-        raise ValueError("an entry is withdrawn for a reason of the table")
-    return change.reason
-
-
 async def _all(entries: AsyncIterator[list[StoredEntry]]) -> list[StoredEntry]:
     return [one async for batch in entries for one in batch]
 
 
-async def _batches(entries: Sequence[StoredEntry]) -> AsyncIterator[list[StoredEntry]]:
-    for at in range(0, len(entries), STREAM_ROWS):
-        yield list(entries[at : at + STREAM_ROWS])
+def _parts(handles: Sequence[bytes]) -> list[Sequence[bytes]]:
+    """Handles in as many parts as there are changes of `CHANGED_ROWS`."""
+    return [handles[at : at + CHANGED_ROWS] for at in range(0, len(handles), CHANGED_ROWS)]
 
 
 class Changes:
@@ -103,8 +82,10 @@ class SealedRows(Changes):
                 yield rows[-1]["handle"], [row[1:] for row in rows]
 
 
-EXPIRED_ROWS: Final = 2000
-"""Entries that expire in one change, which holds the list's lock: a third of a second."""
+CHANGED_ROWS: Final = 2000
+"""Most entries that expire, or that a case or a rule changes, at once: the list's lock is held a third of a second.
+
+More of them are several changes, between which others have their turn."""
 
 SEALED_ROWS: Final = 1000
 """Entries that go to a worker at a time: a tenth of a second of its work."""
@@ -162,14 +143,17 @@ class Lists:
 
     async def counts(self, list_id: int) -> ListCounts:
         """Entries by state, and changes that no snapshot holds yet. Reads the whole list."""
+        [row] = await self._read_long("counts", list_id)
+        return ListCounts(**row)
+
+    async def _read_long(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """What a query gives that may have to read a whole list."""
         connection = await self._patient.connect()
         try:
             with guarded():
-                row = await connection.fetchrow(SQL["counts"], list_id)
+                return await connection.fetch(SQL[query], *arguments)
         finally:
             connection.terminate()
-        assert row is not None
-        return ListCounts(**row)
 
     async def consult(self, handles: Sequence[bytes], at: datetime) -> list[tuple[int, StoredEntry]]:
         """Entries of this member's own lists in force at that time, by handle: (list id, entry)."""
@@ -219,34 +203,34 @@ class Lists:
         atomic: bool,
         reply: Callable[[Sequence[Settled]], KeptReply] | None = None,
     ) -> list[Settled]:
-        """Give entries a state, in one transaction: those of the handles, or those of a case (see `Decider`).
+        """Give entries a state: those of the handles, or those of a case (see `Decider`), in one change.
+
+        A case of more than `CHANGED_ROWS` entries is decided in several changes, unless it is `atomic`; what `reply`
+        makes is kept with the last of them.
 
         Raises:
             InputError: `unknown_list`, `never_changed`.
             ValueError: what is withdrawn has no reason of the segment's table.
 
         """
-        reason = _reason_of(state, change)
+        decision = Decision(state, change, refuse, reseal, never_upto, atomic)
+        long = [] if case_handle is None or atomic else await self._long_case(list_id, case_handle)
         settled: list[Settled] = []
-        changing: list[StoredEntry] = []
-        async with self._writing() as connection:
-            of = await locked(connection, list_id)
-            if never_upto is not None:
-                await refuse_newer_rules(connection, never_upto)
-            async for batch in stream(connection, SQL["chosen"], list_id, handles, case_handle):
-                for one in batch:
-                    code = refuse(of, one, state)
-                    settled.append(Settled(one.handle, one.state, one.reason, code))
-                    if code is None:
-                        changing.append(one)
-            if atomic and (len(settled) < len(set(handles)) or any(not one.done for one in settled)):
-                return settled
-            await change_states(connection, of, _batches(changing), state=state, reason=reason, reseal=reseal)
-            if changing:
-                await conclude(connection, of, change, _counted(changing, state))
-            if settled or case_handle is None:
-                await keep_reply(connection, reply, settled)
+        for number, part in enumerate(long or [handles], start=1):
+            async with self._writing() as connection:
+                found, stands = await decide(connection, list_id, part, None if long else case_handle, decision)
+                settled += found
+                if stands and number >= len(long) and (settled or case_handle is None):
+                    await keep_reply(connection, reply, settled)
         return settled
+
+    async def _long_case(self, list_id: int, case_handle: bytes) -> list[Sequence[bytes]]:
+        """The handles of a case with more entries than are changed at once, in parts; else nothing."""
+        with guarded():
+            few = await self._pool.fetch(SQL["handles_of_case"], list_id, case_handle, CHANGED_ROWS + 1)
+        if len(few) <= CHANGED_ROWS:
+            return []
+        return _parts([row["handle"] for row in await self._read_long("handles_of_case", list_id, case_handle, None)])
 
     async def upsert(
         self,
@@ -291,37 +275,47 @@ class Lists:
     ) -> int:
         """Withdraw entries of these handles, and of those changed after a number the ones that match; give the number.
 
-        `matches` is called inside the transaction for each entry changed since, and must not block.
+        In changes of about `CHANGED_ROWS` entries: one that fails leaves those before it. `matches` is called inside
+        the last transaction for each entry changed since, and must not block.
 
         Raises:
             InputError: `unknown_list`.
             ValueError: the change has no reason of the segment's table.
 
         """
-        reason = _reason_of("withdrawn", change)
-        async with self._writing() as connection:
-            of = await locked(connection, list_id)
-            named = {one.id: one for one in await _all(stream(connection, SQL["live_of_handles"], list_id, handles))}
-            async for batch in stream(connection, SQL["live_since"], list_id, after):
-                named |= {one.id: one for one in batch if matches(of, one)}
-            chosen = _batches(list(named.values()))
-            await change_states(connection, of, chosen, state="withdrawn", reason=reason, reseal=reseal)
-            if named:
-                await conclude(connection, of, change, ChangeCounts(withdrawn=len(named)))
-        return len(named)
+        reason = reason_of("withdrawn", change)
+        done = 0
+        parts = deque(_parts(handles) or [handles])
+        while parts:
+            part = parts.popleft()
+            async with self._writing() as connection:
+                of = await locked(connection, list_id)
+                named = {one.id: one for one in await _all(stream(connection, SQL["live_of_handles"], list_id, part))}
+                if not parts:
+                    async for batch in stream(connection, SQL["live_since"], list_id, after):
+                        named |= {one.id: one for one in batch if matches(of, one)}
+                        if len(named) >= CHANGED_ROWS:
+                            parts.append(())  # to look on, from where all of these are withdrawn
+                            break
+                chosen = batches(list(named.values()))
+                await change_states(connection, of, chosen, state="withdrawn", reason=reason, reseal=reseal)
+                if named:
+                    await conclude(connection, of, change, ChangeCounts(withdrawn=len(named)))
+            done += len(named)
+        return done
 
     async def expire_due(self, now: datetime, reseal: Reseal) -> int:
         """Withdraw every entry whose validity has ended, with reason `expired`; give their number.
 
-        All rows of a file may be due at one moment: `EXPIRED_ROWS` at a time, so that nobody waits long for the list.
+        All rows of a file may be due at one moment: `CHANGED_ROWS` at a time, so that nobody waits long for the list.
         """
         with guarded():
             due = [row["id"] for row in await self._pool.fetch(SQL["lists_with_due"], now)]
         done = 0
         for list_id in due:
-            ended = EXPIRED_ROWS
-            while ended == EXPIRED_ROWS:
-                ended = await self._expire(list_id, "due", (list_id, now, EXPIRED_ROWS), reseal)
+            ended = CHANGED_ROWS
+            while ended == CHANGED_ROWS:
+                ended = await self._expire(list_id, "due", (list_id, now, CHANGED_ROWS), reseal)
                 done += ended
         return done
 
@@ -330,22 +324,22 @@ class Lists:
 
         Reads the whole list.
         """
-        connection = await self._patient.connect()
-        try:
-            with guarded():
-                due: datetime | None = await connection.fetchval(SQL["next_overlong"], list_id, longest)
-        finally:
-            connection.terminate()
+        [row] = await self._read_long("next_overlong", list_id, longest)
+        due: datetime | None = row[0]
         return due
 
     async def expire_overlong(self, list_id: int, longest: timedelta, now: datetime, reseal: Reseal) -> int:
-        """Withdraw entries that have a longer term than that and have stood so long already; give their number."""
-        return await self._expire(list_id, "overlong", (list_id, longest, now), reseal, self._patient)
+        """Withdraw entries that have a longer term than that and have stood so long already; give their number.
 
-    async def _expire(
-        self, list_id: int, query: str, arguments: tuple[object, ...], reseal: Reseal, target: Target | None = None
-    ) -> int:
-        async with self._writing(target) as connection:
+        The whole list is read for them without its lock; then `CHANGED_ROWS` at a time are looked at again and changed.
+        """
+        found = [row["handle"] for row in await self._read_long("overlong_handles", list_id, longest, now)]
+        return sum(
+            [await self._expire(list_id, "overlong", (list_id, longest, now, part), reseal) for part in _parts(found)]
+        )
+
+    async def _expire(self, list_id: int, query: str, arguments: tuple[object, ...], reseal: Reseal) -> int:
+        async with self._writing() as connection:
             of = await locked(connection, list_id)
             ended = stream(connection, SQL[query], *arguments)
             done = await change_states(connection, of, ended, state="withdrawn", reason=_EXPIRY.reason, reseal=reseal)
@@ -396,8 +390,8 @@ class Lists:
             connection.terminate()
 
     @asynccontextmanager
-    async def _writing(self, target: Target | None = None) -> AsyncIterator[Connection]:
-        connection = await (target or self._target).connect()
+    async def _writing(self) -> AsyncIterator[Connection]:
+        connection = await self._target.connect()
         try:
             with guarded():
                 transaction = connection.transaction()

@@ -136,6 +136,21 @@ async def test_what_comes_between_looking_and_withdrawing_is_withdrawn_too(house
     assert await house.live() == sorted(set(NUMBERS) - set(NAMED))
 
 
+async def test_many_are_withdrawn_in_changes_that_hold_up_nobody_for_long(house, sql, monkeypatch):
+    """Those that were found, and those that came since."""
+    monkeypatch.setattr("riskshare.store.lists.CHANGED_ROWS", 2)
+    monkeypatch.setattr("riskshare.store.entries.STREAM_ROWS", 2)
+    rule = prefix_rule("phone:+8613800138")
+    await house.bring(NUMBERS[:5])
+    found = await house.barring.find(await house.list(), [rule])
+    await house.bring(NUMBERS[5:10])
+    await house.barring.keep([rule], "ops")
+    assert await house.barring.withdraw(found, [rule], "ops") == 10
+    changes = await sql.fetch("select withdrawn from list_changes where action = 'never' order by number")
+    assert [row["withdrawn"] for row in changes] == [2, 2, 3, 2, 1]
+    assert await house.live() == []
+
+
 async def test_an_import_that_knew_no_rule_is_refused_once_it_is_kept(house):
     of = await house.list()
     async with intake_of(house.store, of.id) as intake:

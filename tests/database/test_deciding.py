@@ -120,6 +120,47 @@ async def test_all_entries_of_a_case_are_decided_together(desk, sql):
     assert await desk.states() == [("active", False)] * 2 + [("withdrawn", False)] + [("active", False)] * 3
 
 
+async def numbers_of_changes(sql, column):
+    return [
+        row[column] for row in await sql.fetch("select * from list_changes where action <> 'import' order by number")
+    ]
+
+
+async def test_a_long_case_is_decided_in_changes_that_hold_up_nobody_for_long(desk, sql, monkeypatch):
+    monkeypatch.setattr("riskshare.store.lists.CHANGED_ROWS", 1)
+    replies = []
+
+    def reply(settled):
+        replies.append([one.code for one in settled])
+        return "key", bytes(32), bytes(32), b"{}"
+
+    assert await desk.decide(withdrawal("corrected"), case="A", reply=reply) == [None, None]
+    assert await numbers_of_changes(sql, "withdrawn") == [1, 1]
+    assert replies == [[None, None]], "the answer tells of all, and is kept with the last"
+    assert await desk.decide(RESTORE, case="A", atomic=True) == [None, None]
+    assert await numbers_of_changes(sql, "relisted") == [0, 0, 2]
+    assert await desk.decide(withdrawal("corrected"), case="B") == [None]
+
+
+async def test_a_long_case_goes_on_where_it_was_cut_off(desk, sql, monkeypatch):
+    monkeypatch.setattr("riskshare.store.lists.CHANGED_ROWS", 1)
+    sealing = desk.decider._reseal
+    sealed = []
+
+    def breaks(of, entry, state):
+        sealed.append(entry.id)
+        if len(sealed) == 2:
+            raise KeyError(state)
+        return sealing(of, entry, state)
+
+    desk.decider._reseal = breaks
+    with pytest.raises(KeyError):
+        await desk.decide(withdrawal("corrected"), case="A")
+    assert await numbers_of_changes(sql, "withdrawn") == [1]
+    assert sorted(await desk.decide(withdrawal("corrected"), case="A"), key=str) == [None, "not_listed"]
+    assert await numbers_of_changes(sql, "withdrawn") == [1, 1]
+
+
 async def test_a_case_that_no_entry_has_is_refused(desk):
     with pytest.raises(InputError) as refused:
         await desk.decide(DISPUTE, case="C")

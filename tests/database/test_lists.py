@@ -228,7 +228,7 @@ async def test_what_is_due_at_one_moment_expires_in_changes_that_hold_up_nobody_
     store, mine, made, sql, monkeypatch
 ):
     """All rows of a file that names no term are due at once."""
-    monkeypatch.setattr("riskshare.store.lists.EXPIRED_ROWS", 2)
+    monkeypatch.setattr("riskshare.store.lists.CHANGED_ROWS", 2)
     soon = NOW + timedelta(hours=1)
     await bring(store, mine, [made.entry(name, until=soon) for name in "abcde"] + [made.entry("f")])
     assert await store.lists.expire_due(soon, reseal) == 5

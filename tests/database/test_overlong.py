@@ -80,6 +80,35 @@ async def test_what_stands_too_long_by_now_expires_and_says_so(house, sql):
     assert await sql.fetchval("select count(*) from entries where state = 'active'") == 1
 
 
+async def test_many_expire_in_changes_that_hold_up_nobody_for_long(house, sql, monkeypatch):
+    monkeypatch.setattr("riskshare.store.lists.CHANGED_ROWS", 2)
+    for number in range(5):
+        await house.bring(number, 365)
+    house.most = 30
+    house.clock.wait(days=30)
+    assert await house.expire() == 5
+    changes = await sql.fetch("select withdrawn from list_changes where action = 'expire' order by number")
+    assert [row["withdrawn"] for row in changes] == [2, 2, 1]
+
+
+async def test_what_changed_since_it_was_looked_for_is_looked_at_again(house, sql):
+    """A file gives an entry a shorter term just then."""
+    await house.bring(1, 365)
+    house.most = 30
+    house.clock.wait(days=30)
+    true = house.store.lists._read_long
+
+    async def read(query, *arguments):
+        found = await true(query, *arguments)
+        if query == "overlong_handles":
+            await house.bring(1, 20)
+        return found
+
+    house.store.lists._read_long = read
+    assert await house.expire() == 0
+    assert await sql.fetchval("select count(*) from entries where state = 'active'") == 1
+
+
 async def test_it_is_looked_again_when_the_next_is_due_or_the_term_changes_or_after_a_day(house):
     await house.bring(1, 365)
     house.most = 100

@@ -97,6 +97,9 @@ select * from entries
 where list_id = $1 and (handle = any($2::bytea[]) or ($3::bytea is not null and case_handle = $3))
 order by id
 
+-- name: handles_of_case
+select handle from entries where list_id = $1 and case_handle = $2 limit $3
+
 -- name: live_handles
 select handle from entries where list_id = $1 and handle = any($2::bytea[]) and state <> 'withdrawn'
 
@@ -118,10 +121,17 @@ for no key update skip locked
 select min(valid_from) + $2::interval from entries
 where list_id = $1 and state <> 'withdrawn' and valid_until > valid_from + $2::interval
 
--- name: overlong
-select * from entries
+-- name: overlong_handles
+select handle from entries
 where list_id = $1 and state <> 'withdrawn' and valid_until > valid_from + $2::interval
   and valid_from + $2::interval <= $3
+order by handle
+
+-- name: overlong
+-- Those of them that still are, once the list is locked.
+select * from entries
+where list_id = $1 and state <> 'withdrawn' and valid_until > valid_from + $2::interval
+  and valid_from + $2::interval <= $3 and handle = any($4::bytea[])
 order by id
 for no key update skip locked
 
