@@ -328,7 +328,7 @@ class PublishSection(Section):
     reissue_m: int = Field(
         60, ge=1, le=24 * 60, description="Minutes after which an unchanged snapshot is issued anew."
     )
-    compact_deltas: int = Field(32, ge=1, le=1_000, description="Deltas on a list that make a new base due.")
+    compact_deltas: int = Field(32, ge=1, le=1_000, description="Deltas on a list beyond which some or all are merged.")
     compact_percent: int = Field(
         10, ge=1, le=100, description="Bytes of all deltas, in percent of the base's, that make a new base due."
     )

@@ -31,7 +31,7 @@ from riskshare.sharing.runs import RUN_ROWS, Rows, write_run
 from riskshare.sharing.segment_build import write_delta
 from riskshare.sharing.segment_ref import SegmentRef
 from riskshare.sharing.view import ListView
-from riskshare.sharing.writing import Files, RunFiles, Wanted, write_merged, write_runs, write_upheld
+from riskshare.sharing.writing import Files, RunFiles, Wanted, write_joined, write_merged, write_runs, write_upheld
 
 CANARY_TERM: Final = timedelta(days=3650)
 
@@ -310,6 +310,22 @@ class Composer:
         if sum(row.ref.file_length for row in segments) < SMALL_FILES:
             return self._row(job, await asyncio.to_thread(write_merged, work), "base")
         return self._row(job, await apart(write_merged, work), "base")
+
+    async def compacted(self, job: Job, segments: Sequence[SegmentRow], start: int) -> list[SegmentRow]:
+        """The segments that take the place of these, of which those from `start` on (see `compaction.due`) are merged.
+
+        Raises:
+            SegmentError: a file is not here, or not what was written.
+
+        """
+        if start:
+            work = (self._wanted(job), [row.ref for row in segments], start)
+            small = sum(row.ref.file_length for row in segments[start:]) < SMALL_FILES
+            start, ref = await (asyncio.to_thread(write_joined, work) if small else apart(write_joined, work))
+            if start:
+                return [*segments[:start], *([self._row(job, ref, "delta")] if ref else [])]
+        base = await self.merged(job, segments)
+        return [base, *await self.upheld(job, segments, base)]
 
     async def upheld(self, job: Job, segments: Sequence[SegmentRow], base: SegmentRow) -> list[SegmentRow]:
         """A delta of the upheld appeals that `segments` show, to stand behind a base that takes their place, or none.

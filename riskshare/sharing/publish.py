@@ -5,7 +5,7 @@ One pass (`Publisher.refresh`) brings every list to date under every epoch in se
 1. entries whose term is over are withdrawn, and those that stand longer than the network allows by now;
 2. an epoch for each keyset, the next one before the present one ends (`rotating`);
 3. for each list and epoch that has a snapshot: a *delta* of what changed since; or the same segments again when the
-   statement grows old. When deltas have piled up, they are merged with their base into a new one;
+   statement grows old. When deltas have piled up, they are merged, with their base or without it;
 4. for the others a *base* of all entries, and with it a delta of what changed while it was computed.
 
 What takes long goes on beside the passes (`beside`): while a base is merged, further deltas are published behind the
@@ -30,7 +30,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -41,7 +41,7 @@ from riskshare.errors import SegmentError
 from riskshare.membership.identifier import NORMALISATION
 from riskshare.sharing import composing
 from riskshare.sharing.beside import Beside
-from riskshare.sharing.compaction import each_once, piled_up
+from riskshare.sharing.compaction import due, each_once
 from riskshare.sharing.composing import Builders, Composer, Entries, Held, Job, TooManyChanges, Watch
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.kept import EpochRow, ListRow, Resealed, SegmentRow, SnapshotRow, State, StoredEntry
@@ -111,7 +111,7 @@ class Terms:
     """How long things last and how large they grow; see the configuration of the same names.
 
     `deltas` is the number of deltas, and `delta_share` their bytes as a share of the base's, beyond which they are
-    merged into a new base.
+    merged: see `compaction`.
     """
 
     epoch: timedelta = timedelta(days=30)
@@ -307,24 +307,24 @@ class Publisher:
         """Publish new segments behind those that are kept, and begin to merge them if they have piled up."""
         segments = each_once([*kept, *fresh])
         published = await self._sign_and_store(job, segments, fresh)
-        if published and fresh and piled_up(segments, self._terms.deltas, self._terms.delta_share):
-            work = partial(self._merge, job.row, job.epoch, segments)
+        start = due(segments, self._terms.deltas, self._terms.delta_share)
+        if published and fresh and start is not None:
+            work = partial(self._merge, job.row, job.epoch, segments, start)
             await self._beside.begin((job.row.id, job.epoch.digest, "merge"), work, patience=0)
         return published
 
     # -- what takes long -------------------------------------------------------------
 
-    async def _merge(self, row: ListRow, epoch: EpochRow, segments: Sequence[SegmentRow]) -> int:
-        """Put one base in place of a base and its deltas, but for the upheld appeals that these still show.
+    async def _merge(self, row: ListRow, epoch: EpochRow, segments: Sequence[SegmentRow], start: int) -> int:
+        """Put one segment in place of those from `start` on: a base, or one delta of deltas, see `compaction.due`.
 
-        Deltas that are published meanwhile stay behind it.
+        Behind a base, the upheld appeals that they still show stay, and deltas that are published meanwhile.
         """
         names = tuple(segment.ref.file_digest for segment in segments)
         try:
-            async with self._merging:
+            async with nullcontext() if start else self._merging:  # deltas need not wait for a long base
                 job = await self._job(row, epoch, await self._last(row, epoch))
-                base = await self._composer.merged(job, segments)
-                new = [base, *await self._composer.upheld(job, segments, base)]
+                merged = await self._composer.compacted(job, segments, start)
         except SegmentError:
             return await self._begin(row, epoch)
         async with self._one_at_a_time[row.id]:
@@ -332,7 +332,8 @@ class Publisher:
             if last is None or last.segments[: len(names)] != names:
                 return 0  # another process, or a new base, has gone on from there
             later = await self._shelf.segments(last.segments[len(names) :])
-            return await self._sign_and_store(await self._job(row, epoch, last), each_once([*new, *later]), new)
+            fresh = [segment for segment in merged if segment not in segments]
+            return await self._sign_and_store(await self._job(row, epoch, last), each_once([*merged, *later]), fresh)
 
     async def _catch_up(self, row: ListRow, epoch: EpochRow) -> int:
         """Publish a change that is too large for others to wait for it; as a base, if it is too large for a delta."""

@@ -96,7 +96,7 @@ class PublishedList:
     snapshot: SnapshotRow
     view: ListView = field(repr=False)
     files: frozenset[bytes] = field(repr=False)
-    """Digests of the files that are served: those of the snapshot, and those that its base has replaced."""
+    """Digests of the files that are served: those of the snapshot, and those that the last merge has replaced."""
 
     @property
     def count(self) -> int:
@@ -443,6 +443,6 @@ def _files(snapshot: SnapshotRow, former: PublishedList | None) -> frozenset[byt
     files = frozenset(snapshot.segments)
     if former is None:
         return files
-    if former.snapshot.segments[:1] == snapshot.segments[:1]:
+    if snapshot.segments[: len(former.snapshot.segments)] == former.snapshot.segments:
         return files | former.files
     return files | frozenset(former.snapshot.segments)  # somebody may be in the middle of fetching them

@@ -6,13 +6,13 @@ process of their own, to which everything here goes as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from riskshare.errors import SegmentError
-from riskshare.sharing.compaction import upheld_still
+from riskshare.sharing.compaction import fitting, joined, upheld_still
 from riskshare.sharing.marks import Run
 from riskshare.sharing.packed import SealedRow, SortedRows
 from riskshare.sharing.runs import newest, read_run
@@ -65,6 +65,10 @@ class Wanted:
             lambda out: write_base(out, self.list_name, self.epoch, rows, seed=self.seed, rate=self.rate)
         )
 
+    def write_delta(self, added: Mapping[bytes, bytes], withdrawn: Mapping[bytes, str]) -> SegmentRef:
+        """Write a delta of the same list. Raises DiskError."""
+        return self.files.write(lambda out: write_delta(out, self.list_name, self.epoch, added, withdrawn))
+
     def open(self, ref: SegmentRef, read: Read = open_segment) -> BaseSegment | DeltaSegment:
         """A segment of this list. Raises SegmentError: its file is not here, or not what was written."""
         return read(self.files.map(ref), ref, self.list_name, self.epoch)
@@ -82,6 +86,22 @@ def write_merged(job: tuple[Wanted, Sequence[SegmentRef]]) -> SegmentRef:
     """One base out of a base and its deltas, every byte of which is verified. Raises SegmentError, DiskError."""
     wanted, segments = job
     return wanted.write(merge(wanted.view(segments, open_whole)))
+
+
+def write_joined(job: tuple[Wanted, Sequence[SegmentRef], int]) -> tuple[int, SegmentRef | None]:
+    """One delta in place of those from a place on, which is given back, or a later one if they are too much for one.
+
+    0: a base is due. No delta: together they say nothing. Raises SegmentError, DiskError.
+    """
+    wanted, segments, start = job
+    view = wanted.view(segments)
+    start = fitting([0, *(sum(delta.header.counts) for delta in view.deltas)], start)
+    if not start or view.base is None:
+        return 0, None
+    added, withdrawn = joined(view.base, view.deltas[: start - 1], view.deltas[start - 1 :])
+    if not added and not withdrawn:
+        return start, None
+    return start, wanted.write_delta(added, withdrawn)
 
 
 def write_upheld(wanted: Wanted, deltas: Sequence[SegmentRef], base: SegmentRef) -> SegmentRef | None:
@@ -103,7 +123,7 @@ def write_upheld(wanted: Wanted, deltas: Sequence[SegmentRef], base: SegmentRef)
     withdrawn = upheld_still(opened, there) if isinstance(there, BaseSegment) else {}
     if not withdrawn:
         return None
-    return wanted.files.write(lambda out: write_delta(out, wanted.list_name, wanted.epoch, {}, withdrawn))
+    return wanted.write_delta({}, withdrawn)
 
 
 def write_runs(job: tuple[Wanted, RunFiles, Sequence[Run], SortedRows | Sequence[SealedRow]]) -> SegmentRef:

@@ -34,7 +34,7 @@ from riskshare.errors import PeerDown, PeerRefused, RiskshareError, SegmentError
 from riskshare.membership import oprf
 from riskshare.membership.identifier import parse
 from riskshare.membership.record import Record, label, open_record, record_key
-from riskshare.sharing import beside, publish
+from riskshare.sharing import beside, compaction, publish
 from riskshare.sharing.copies import Rules
 from riskshare.sharing.ending import end_epoch
 from riskshare.sharing.segment_read import NeedBucket
@@ -209,6 +209,11 @@ class ListMachine(RuleBasedStateMachine):
         until = self.now + timedelta(days=days)
         self.wanted.update((each, Wanted(level, disputed=False, until=until)) for each in identifiers)
         self.follow_up(then)
+
+    @rule(length=st.sampled_from([2**10, 2**24]))
+    def count_as_long(self, length):
+        """From so many bytes on a list is long, and its deltas are merged among themselves: this one is, or is not."""
+        self.patch.setattr(compaction, "SHORT_BASE", length)
 
     @rule(which=WHICH, reason=st.sampled_from(["appeal_upheld", "corrected"]), then=THEN)
     def withdraw(self, which, reason, then):

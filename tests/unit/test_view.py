@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from riskshare.encoding import sha256
 from riskshare.errors import SegmentError
+from riskshare.sharing.compaction import joined
 from riskshare.sharing.segment import REASONS
 from riskshare.sharing.segment_build import write_base, write_delta
 from riskshare.sharing.segment_read import NeedBucket, open_segment
@@ -40,6 +41,13 @@ def delta(added=(), withdrawn=(), *, list_name=LIST, epoch=EPOCH, reason="expire
     return open_segment(out.getvalue(), ref, list_name, epoch)
 
 
+def joined_delta(listed, older, newer):
+    """One delta in place of the newer ones."""
+    out = io.BytesIO()
+    ref = write_delta(out, LIST, EPOCH, *joined(listed, older, newer))
+    return open_segment(out.getvalue(), ref, LIST, EPOCH)
+
+
 def rows(*numbers):
     return sorted((label(number), sealed(number)) for number in numbers)
 
@@ -55,7 +63,8 @@ def expect(view, model):
 
 numbers = st.integers(0, 24)
 changes = st.tuples(st.dictionaries(numbers, st.integers(0, 255), max_size=6), st.sets(numbers, max_size=6))
-histories = st.lists(st.one_of(changes, st.just("merge"), st.just("nothing")), max_size=8)
+joins = st.integers(0, 7)
+histories = st.lists(st.one_of(changes, joins, st.just("merge"), st.just("nothing")), max_size=8)
 
 
 @settings(deadline=None, max_examples=150)
@@ -67,6 +76,9 @@ def test_any_history_says_what_a_dictionary_says(first, history, bucket):
     for step in history:
         if step == "merge":
             view = ListView(base(merge(view), bucket=bucket))
+        elif isinstance(step, int):
+            older, newer = view.deltas[:step], view.deltas[step:]
+            view = ListView(view.base, (*older, joined_delta(view.base or base([]), older, newer)))
         elif step == "nothing":
             view = ListView(view.base, (*view.deltas, delta()))
         else:
