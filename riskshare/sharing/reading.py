@@ -52,7 +52,7 @@ def format_of(head: bytes, name: str = "", given: str = "") -> Format:
         return given
     if head.startswith(b"PK\x03\x04"):
         return "xlsx"
-    if head.startswith(b"PAR1"):
+    if head.startswith((b"PAR1", b"PARE")):
         return "parquet"
     if head.startswith(b"\xd0\xcf\x11\xe0"):
         raise InputError("The file is a workbook of the old kind. Save it as .xlsx, or as CSV.", code="file_format")
