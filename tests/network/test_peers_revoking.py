@@ -217,7 +217,8 @@ def test_a_withdrawal_is_seen_while_a_large_change_is_being_computed(network: Ru
     for name in ("bank", "hasty"):
         until(lambda name=name: network.check(name, MANY[10])["verdict"] == "hit", f"all of it at {name}", seconds=12)
         assert network.check(name, MANY[19])["verdict"] == "hit"
-        assert network.check(name, LISTED[9])["verdict"] == "clear"
+        before = {(answer["verdict"], status_of(answer)["shop"]) for answer in until_clear(network, name, LISTED[9])}
+        assert before <= ({("incomplete", "stale")} if name == "hasty" else set())  # on a busy machine
 
 
 def lines(identifiers: Sequence[Identifier]) -> bytes:
