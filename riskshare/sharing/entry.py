@@ -149,7 +149,8 @@ def reseal(key: DataKey, list_name: str, entry: StoredEntry, state: State, nonce
 def content_of(record: Record) -> bytes:
     """What makes two records different in substance, 16 bytes: all but the moment of listing.
 
-    The term counts by the day, so that importing one file twice in a day changes nothing.
+    The term counts by the day, so that importing one file twice in a day changes nothing. A row that names another time
+    of that day changes nothing either: what is stored does not tell whether a row named one.
     """
     parts = {
         "appeal": record.appeal,

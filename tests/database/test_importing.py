@@ -22,13 +22,14 @@ import pytest
 from riskshare.errors import InputError
 from riskshare.membership.identifier import parse
 from riskshare.membership.record import Record
-from riskshare.sharing.entry import DataKey, content_of
+from riskshare.sharing.entry import DataKey, content_of, reseal
 from riskshare.sharing.importing import Order
 from riskshare.sharing.kept import Change, ListCounts
 from riskshare.sharing.never import NeverList, NeverRule
 from riskshare.sharing.reading import NOTHING
 from riskshare.sharing.rows import Defaults
 from riskshare.sharing.staged import NewImport, SavedMapping
+from tests.simulator.changing import withdrawal
 from tests.simulator.importing import Noting, importer_over
 from tests.simulator.publishing import START, Clock
 
@@ -142,6 +143,29 @@ async def test_the_same_file_again_changes_nothing(office):
     report = await office.run(NUMBERS)
     assert (report.counts.same, report.counts.changes) == (60, 0)
     assert await office.entries() == before
+
+
+async def test_another_time_of_the_same_day_changes_nothing_but_what_was_withdrawn(office):
+    """As the document says, and what to do about it."""
+    day = f"{START + timedelta(days=9):%Y-%m-%d}"
+
+    async def until(moment):
+        report = await office.run(["identifier,valid_until", f"phone:+86{NUMBERS[0]},{moment}"])
+        (entry,) = await office.entries()
+        return report.counts, f"{entry.valid_until:%Y-%m-%dT%H:%M:%S.000Z}"
+
+    assert (await until(f"{day}T18:00:00.000Z"))[1] == f"{day}T18:00:00.000Z"
+    counts, end = await until(f"{day}T12:00:00.000Z")
+    assert (counts.same, counts.changes, end) == (1, 0, f"{day}T18:00:00.000Z")
+    of = await office.store.lists.list_named("fraud")
+    handle = KEY.handle(parse(f"phone:+86{NUMBERS[0]}").oprf_input, "jd/fraud")
+
+    def again(of, entry, state):
+        return reseal(KEY, f"jd/{of.name}", entry, state, bytes(12))
+
+    await office.store.lists.change_state(of.id, [handle], "withdrawn", withdrawal("corrected"), again)
+    counts, end = await until(f"{day}T12:00:00.000Z")
+    assert (counts.relisted, end) == (1, f"{day}T12:00:00.000Z")
 
 
 async def test_another_record_replaces_the_entry(office):
