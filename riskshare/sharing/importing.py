@@ -286,7 +286,12 @@ async def _read(staging: Staging, pieces: AsyncGenerator[Piece, None], report: R
             try:
                 await staging.add(piece)
             finally:
-                await asyncio.wait([following])
+                try:
+                    await asyncio.wait([following])
+                except asyncio.CancelledError:  # a generator that is running cannot be closed
+                    following.cancel()
+                    await asyncio.wait([following])
+                    raise
                 failed = None if following.cancelled() else following.exception()
             report.rows += piece.rows
             report.good += piece.good
