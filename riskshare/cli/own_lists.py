@@ -79,7 +79,10 @@ def _say_role(member: Member, screen: Screen) -> None:
     if registered is None:
         screen.note(f"The registry does not name {member.name} yet: nobody sees the list before a governor admits it.")
     elif "owner" not in registered.roles:
-        screen.note(f"The registry does not name {member.name} as an owner: nobody will follow the list.")
+        screen.note(
+            f"The registry does not name {member.name} as an owner: no other member follows the list; its own checks do"
+            " look into it."
+        )
 
 
 def show_lists(config_file: Path, name: str, *, json: bool) -> None:

@@ -51,7 +51,9 @@ class Holdings:
         self._snapshots: dict[str, tuple[int, Mapping[str, bytes]]] = {}
 
     def concerning(self, categories: frozenset[str], now: datetime, purpose: str | None = None) -> Sequence[HeldOwner]:
-        """Every owner that the registry names, with its lists of these categories (empty: all).
+        """Every owner that the registry names, and this member if it keeps lists, with those of these categories.
+
+        No categories are all.
 
         Without those that their owner has granted for other purposes (None: with them): a check for another one is not
         about them, and is not incomplete without them.
@@ -65,10 +67,16 @@ class Holdings:
             self._known.clear()
         held = tuple(
             self._own(categories) if owner == self._member else self._other(owner, categories, purpose, now)
-            for owner in self._owners()
+            for owner in self._consulted()
         )
         self._known[place] = (now, generation, held)
         return held
+
+    def _consulted(self) -> Sequence[str]:
+        owners = self._owners()
+        if self._member in owners or not (self._published.own_lists() or self._published.own_missing()):
+            return owners
+        return [*owners, self._member]  # nobody else follows them, but whom it lists it must not call clear
 
     def own_key(self, epoch: bytes) -> SecretKey | None:
         """This member's own OPRF key of an epoch of its own."""

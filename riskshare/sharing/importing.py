@@ -25,7 +25,7 @@ from riskshare.sharing.never import NeverList
 from riskshare.sharing.reading import NOTHING, Format, Reader, no_rows, open_source, reader_of
 from riskshare.sharing.row_place import Chunk, Place
 from riskshare.sharing.rows import BadRow, Defaults
-from riskshare.sharing.staged import ImportRow, NewImport, Piece, SavedMapping
+from riskshare.sharing.staged import ImportRow, NewImport, Piece, SavedMapping, check_share
 
 REPLACED: Final = "replaced"
 """The reason for which a file that is the whole list withdraws what it does not name."""
@@ -236,11 +236,13 @@ class Importer:
                 watcher.repeated(line, counting)
         if refused:
             await staging.refuse("bad_rows", report.counts)
-        elif order.dry_run:
+            return
+        if report.counts is not None and order.replace:
+            watcher.counted(report.counts)
+            check_share(report.counts, order.most_withdrawn)
+        if order.dry_run:
             await staging.refuse("dry_run", report.counts)
         else:
-            if report.counts is not None:
-                watcher.counted(report.counts)
             reason = (REPLACED, self._reseal) if order.replace else None
             most = order.most_withdrawn
             report.counts = await staging.commit(change, replace=reason, most_withdrawn=most, mapping=order.mapping)

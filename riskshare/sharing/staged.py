@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from riskshare.errors import InputError
 from riskshare.sharing.kept import ImportCounts
 from riskshare.sharing.row_place import Place
 from riskshare.sharing.rows import BadRow, Defaults
@@ -130,3 +131,19 @@ def given_mapping(asked: Defaults, author: str) -> SavedMapping | None:
     if not (asked.type or asked.column or asked.region or asked.fields):
         return None
     return SavedMapping(asked.type, asked.column, asked.region, asked.fields, author)
+
+
+def check_share(counts: ImportCounts, most: int) -> None:
+    """Refuse to withdraw more than `most` percent of the entries that are not withdrawn, disputed ones among them.
+
+    Raises:
+        InputError: `replace_too_large`.
+
+    """
+    live = counts.same + counts.replaced + counts.disputed + counts.withdrawn
+    if 100 * counts.withdrawn > most * live:
+        raise InputError(
+            f"The file would withdraw {counts.withdrawn:,} of {live:,} entries, more than {most} %. If it is whole"
+            " and this is meant, force it with --force.",
+            code="replace_too_large",
+        )

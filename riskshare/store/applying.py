@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from riskshare.errors import InputError, StoreError
+from riskshare.errors import StoreError
 from riskshare.sharing.kept import Change, ChangeCounts, ImportCounts, ListRow
+from riskshare.sharing.staged import check_share
 from riskshare.store.connection import affected
 from riskshare.store.entries import (
     SQL,
@@ -140,7 +141,7 @@ class Applying:
             counts = await self._write_first(seen, number)
         else:
             counts = await self.count(replace=replace is not None)
-            _check_share(counts, most_withdrawn)
+            check_share(counts, most_withdrawn)
             if counts.new:
                 await self._write(seen, number, ["new"], late=False)
             if counts.changes > counts.new:
@@ -151,7 +152,7 @@ class Applying:
             raise StoreError("This list is changed too often for an import just now: try it later.", code="list_busy")
         if of.changed > seen.changed:  # not in a list without entries: there was nothing to change
             counts = await self._write_late(seen, of, number, replace, counts.rows)
-            _check_share(counts, most_withdrawn)
+            check_share(counts, most_withdrawn)
         if counts.changes:
             await conclude(self._connection, of, change, _done(counts), number)
         return counts
@@ -214,17 +215,6 @@ def _done(counts: ImportCounts) -> ChangeCounts:
     return ChangeCounts(
         added=counts.new, replaced=counts.replaced, relisted=counts.relisted, withdrawn=counts.withdrawn
     )
-
-
-def _check_share(counts: ImportCounts, most: int) -> None:
-    """Of all entries that are not withdrawn, those that the file does not name would be, disputed ones too."""
-    live = counts.same + counts.replaced + counts.disputed + counts.withdrawn
-    if 100 * counts.withdrawn > most * live:
-        raise InputError(
-            f"The file would withdraw {counts.withdrawn:,} of {live:,} entries, more than {most} %. If it is whole"
-            " and this is meant, force it with --force.",
-            code="replace_too_large",
-        )
 
 
 @asynccontextmanager

@@ -303,6 +303,8 @@ def test_a_replacement_that_withdraws_too_much_is_1_unless_forced(answer, run, t
     ]
     assert ("refused" in line, "replace_too_large" in line) == (True, True)
     assert "40 of 50 entries, more than 20 %" in result.stdout
+    code, [refused] = answer("list", "import", *words, "--dry-run")
+    assert (code, refused["error"]["code"]) == (1, "replace_too_large")
     assert answer("list", "import", *words, "--force")[1][0]["withdrawn"] == 40
 
 

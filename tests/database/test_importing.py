@@ -450,6 +450,16 @@ async def test_a_file_that_would_withdraw_too_much_is_refused(office):
     assert await office.listed() == canonical(NUMBERS[3:10])
 
 
+async def test_a_dry_run_refuses_what_the_run_would(office):
+    await office.run(NUMBERS[:10])
+    with pytest.raises(InputError) as refused:
+        await office.run(NUMBERS[3:10], replace=True, most_withdrawn=20, dry_run=True)
+    assert (refused.value.code, office.told.expected.withdrawn) == ("replace_too_large", 3)
+    report = await office.run(NUMBERS[3:10], replace=True, most_withdrawn=30, dry_run=True)
+    assert (report.counts.withdrawn, report.committed) == (3, False)
+    assert await office.listed() == canonical(NUMBERS[:10])
+
+
 async def test_a_file_that_withdraws_a_little_is_not(office):
     await office.run(NUMBERS[:10])
     report = await office.run(NUMBERS[2:10], replace=True, most_withdrawn=20)

@@ -294,6 +294,18 @@ async def test_own_lists_are_current_and_looked_into_under_their_own_key(world):
     assert world.holdings.own_key(bytes(32)) is None
 
 
+async def test_a_member_that_the_registry_names_no_owner_looks_into_its_own_lists_too(world):
+    world.owners.remove("icbc")
+    assert [held.owner for held in world.holdings.concerning(ALL, world.clock())] == ["jd"]
+    world.own.put(world.own.create_list("own"), PHONES[30])
+    await world.published.load()
+    assert world.held(owner="icbc").state == "stale", "it is not published yet"
+    await world.own.publisher().refresh()
+    await world.published.load()
+    held = world.held(owner="icbc")
+    assert (held.state, [each.name for epoch in held.epochs for each in epoch.lists]) == ("current", ["icbc/own"])
+
+
 async def test_an_own_list_that_cannot_be_looked_into_is_no_clear_in_its_category(world):
     world.own.put(world.own.create_list("own"), PHONES[30])
     await world.own.publisher().refresh()
