@@ -56,7 +56,8 @@ class Openings:
     def __init__(self, files: Files, opened: Callable[[], Awaitable[None]]) -> None:
         self._files = files
         self._opened = opened
-        self._late: dict[Place, asyncio.Task[None]] = {}
+        self._late: set[Place] = set()
+        self._going: dict[asyncio.Task[None], Place] = {}
         self._ended: dict[Place, tuple[tuple[SegmentRef, ...], asyncio.Task[Outcome]]] = {}
         self._one_long = asyncio.Semaphore(1)
 
@@ -84,21 +85,24 @@ class Openings:
             if task.done():
                 found[place] = task.result()
             else:
-                self._late[place] = asyncio.ensure_future(self._go_on(place, wanted[place].refs, task))
+                self._late.add(place)
+                going = asyncio.ensure_future(self._go_on(place, wanted[place].refs, task))
+                self._going[going] = place
+                going.add_done_callback(self._going.pop)
         return found
 
     def __bool__(self) -> bool:
-        """Whether any is late."""
-        return bool(self._late)
+        """Whether any is late, or not shown yet."""
+        return bool(self._going)
 
     async def settled(self, place: Place | None = None) -> None:
-        """Return when no opening of this list (of any list) is late."""
-        while late := [task for at, task in self._late.items() if place in (None, at)]:
-            await asyncio.wait(late)
+        """Return when no opening of this list (of any list) is late, and those that were are shown."""
+        while going := [task for task, at in self._going.items() if place in (None, at)]:
+            await asyncio.wait(going)
 
     async def stop(self) -> None:
         """End them all."""
-        tasks, self._late = list(self._late.values()), {}
+        tasks = list(self._going)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -110,7 +114,7 @@ class Openings:
             task.cancel()
             raise
         self._ended[place] = refs, task
-        del self._late[place]
+        self._late.discard(place)
         if task.exception() is None and isinstance(task.result(), ListView):  # trouble is told to who loads next
             with suppress(StoreError, OpenError):  # then it is shown with the next news
                 await self._opened()

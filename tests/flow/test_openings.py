@@ -16,18 +16,22 @@ from tests.simulator.publishing import NETWORK, Desk
 
 
 class HeldUp:
-    """Segment files, of which those in `slow` (digests) are not to be had before `go_on` is set. Counts its maps."""
+    """Segment files, of which those in `slow` (digests) are not to be had before `go_on`, or their own, is set.
+
+    Counts its maps.
+    """
 
     def __init__(self, files):
         self._files = files
         self.slow: set[bytes] = set()
         self.mapped: list[bytes] = []
         self.go_on = threading.Event()
+        self.own: dict[bytes, threading.Event] = {}
 
     def map(self, ref):
         self.mapped.append(ref.file_digest)
         if ref.file_digest in self.slow:
-            assert self.go_on.wait(30)
+            assert self.own.get(ref.file_digest, self.go_on).wait(30)
         return self._files.map(ref)
 
     def __getattr__(self, name):
@@ -153,6 +157,36 @@ async def test_who_knows_of_a_newer_snapshot_waits_for_that_list_alone(office):
         await asyncio.gather(*waiting)
     assert office.shown(office.fraud)[0] == 3
     assert office.published.segment(base, "icbc") is not None
+
+
+async def test_who_waits_for_a_list_is_not_answered_between_its_opening_and_its_showing(office, monkeypatch):
+    """It was opened while the files of another list were waited for, whose news hold up the showing."""
+    await office.merge()
+    await office.published.load(whole=False)
+    office.desk.change(office.more, PHONES[0])
+    await office.publish()
+    [*_, delta] = office.newest(office.more).segments
+    office.files.slow.add(delta)
+    office.files.own[delta] = threading.Event()
+    monkeypatch.setattr(openings, "QUICK_SECONDS", 30)
+    show = office.published._openings._opened
+
+    async def slowly():
+        for _ in range(100):  # as with a store that answers over a socket
+            await asyncio.sleep(0)
+        await show()
+
+    office.published._openings._opened = slowly
+    async with asyncio.timeout(20):
+        waiting = asyncio.create_task(office.published.catch_up_list("jd/fraud", office.epoch, "icbc"))
+        while delta not in office.files.mapped:  # noqa: ASYNC110 - what is waited for happens in a thread
+            await asyncio.sleep(0.01)
+        office.files.go_on.set()
+        while office.published._openings._late:  # noqa: ASYNC110 - the opening is in a thread
+            await asyncio.sleep(0)
+        office.files.own[delta].set()
+        await waiting
+    assert office.shown(office.fraud)[0] == 3
 
 
 async def test_a_base_that_is_found_damaged_late_is_told_and_removed(office):
