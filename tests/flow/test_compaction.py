@@ -9,25 +9,8 @@ import pytest
 from riskshare.errors import StoreError
 from riskshare.sharing import compaction
 from riskshare.sharing.upheld import upheld
-from tests.simulator.published import PHONES, Shown
-from tests.simulator.publishing import Desk, Reader, StubbornSource
-
-
-@pytest.fixture
-def desk(tmp_path):
-    return Desk(tmp_path)
-
-
-@pytest.fixture
-def of(desk):
-    made = desk.create_list()
-    desk.put(made, *PHONES[:10])
-    return made
-
-
-async def shown(desk, of):
-    published = await desk.published()
-    return Shown(published, desk.full(of), desk.store.all_epochs[-1].digest)
+from tests.simulator.published import PHONES, shown
+from tests.simulator.publishing import Reader, StubbornSource
 
 
 def reasons(found):

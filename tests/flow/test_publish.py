@@ -12,25 +12,7 @@ from riskshare.errors import DiskError, OpenError, SegmentError, StoreError
 from riskshare.sharing import publish
 from riskshare.sharing.view import summary
 from tests.simulator.disk import largest_file
-from tests.simulator.published import PHONES, Shown
-from tests.simulator.publishing import Desk
-
-
-@pytest.fixture
-def desk(tmp_path):
-    return Desk(tmp_path)
-
-
-@pytest.fixture
-def of(desk):
-    made = desk.create_list()
-    desk.put(made, *PHONES[:10])
-    return made
-
-
-async def shown(desk, of, number=-1):
-    published = await desk.published()
-    return Shown(published, desk.full(of), desk.store.all_epochs[number].digest)
+from tests.simulator.published import PHONES, shown
 
 
 async def test_the_first_pass_makes_epoch_base_and_snapshot(desk, of):

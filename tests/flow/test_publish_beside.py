@@ -11,7 +11,7 @@ from riskshare.errors import DiskError, RiskshareError, SegmentError, StoreError
 from riskshare.sharing import beside, composing, publish
 from riskshare.sharing.beside import Beside
 from riskshare.store.buildings import Buildings
-from tests.simulator.published import PHONES, Shown
+from tests.simulator.published import PHONES, shown
 from tests.simulator.publishing import Clock, Desk
 
 
@@ -20,18 +20,6 @@ def desk(tmp_path, monkeypatch):
     monkeypatch.setattr(publish, "WATCH_SECONDS", 0.01)
     monkeypatch.setattr(beside, "PATIENCE", 0.01)
     return Desk(tmp_path)
-
-
-@pytest.fixture
-def of(desk):
-    made = desk.create_list()
-    desk.put(made, *PHONES[:10])
-    return made
-
-
-async def shown(desk, of, number=-1):
-    published = await desk.published()
-    return Shown(published, desk.full(of), desk.store.all_epochs[number].digest)
 
 
 async def until(condition):

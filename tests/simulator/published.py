@@ -23,3 +23,9 @@ class Shown:
 
     def listed(self):
         return [phone for phone in PHONES if self.record(phone) is not None]
+
+
+async def shown(desk, of, number=-1):
+    """The newest snapshot of a list under the newest epoch of a desk, or that of another number."""
+    published = await desk.published()
+    return Shown(published, desk.full(of), desk.store.all_epochs[number].digest)
