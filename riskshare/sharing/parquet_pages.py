@@ -1,7 +1,7 @@
 """The footer and the heads of pages of a Parquet file, read without unpacking anything.
 
 Arrow allocates what these say, and what the footer says of a page need not be what its head says. Both are structures
-of Thrift in its compact protocol.
+of Thrift in its compact protocol; their fields are those of parquet.thrift of Apache parquet-format.
 """
 
 from __future__ import annotations
@@ -45,6 +45,16 @@ _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT, 
 _SIZES: Final = {_BYTE: 1, _DOUBLE: 8, _UUID: 16}
 _LONG: Final = 15
 """What stands in place of the length of a list of so many or more."""
+
+# The numbers of fields, negative ones of 64 bits (see `_Compact`): of the file, a group of rows, a column in one,
+# what the footer says of that, the head of a page, and what follows it for each kind of page.
+_FILE_SCHEMA, _FILE_ROWS, _FILE_GROUPS, _FILE_ENCRYPTION = 2, -3, 4, 8
+_GROUP_COLUMNS, _GROUP_ROWS = 1, -3
+_COLUMN_FILE, _COLUMN_ABOUT, _COLUMN_CRYPTO, _COLUMN_ENCRYPTED = 1, 3, 8, 9
+_ABOUT_CODEC, _ABOUT_VALUES, _ABOUT_DATA_AT, _ABOUT_DICTIONARY_AT = 4, -5, -9, -11
+_PAGE_KIND, _PAGE_UNPACKED, _PAGE_PACKED = 1, 2, 3
+_BODIES: Final = {_DATA: (5, 2), _DICTIONARY: (7, 2), _DATA_V2: (8, 4)}
+"""By the kind of page: the field of the head that has its values (field 1) and its encoding, and the latter's field."""
 
 _Value: TypeAlias = "int | list[_Struct] | _Struct | None"
 _Struct: TypeAlias = "Mapping[int, _Value]"
@@ -112,9 +122,9 @@ def read_footer(file: BinaryIO) -> list[Group]:
         footer = _Compact(file.read(length), FOOTER_PARTS).struct()
     except (EOFError, ValueError) as error:
         raise damaged() from error
-    if 8 in footer:  # the algorithm by which its columns are encrypted
+    if _FILE_ENCRYPTION in footer:
         raise encrypted()
-    schema, groups, rows = footer.get(2), footer.get(4), footer.get(-3)
+    schema, groups, rows = footer.get(_FILE_SCHEMA), footer.get(_FILE_GROUPS), footer.get(_FILE_ROWS)
     if isinstance(schema, list) and len(schema) > SCHEMA_PARTS:
         raise too_large(f"has more than {SCHEMA_PARTS:,} columns and groups of columns")
     if not isinstance(groups, list):
@@ -126,15 +136,15 @@ def read_footer(file: BinaryIO) -> list[Group]:
 
 
 def _group(group: _Struct) -> Group:
-    rows, columns = group.get(-3), group.get(1)
+    rows, columns = group.get(_GROUP_ROWS), group.get(_GROUP_COLUMNS)
     if not isinstance(rows, int) or rows < 0 or not isinstance(columns, list):
         raise damaged()
     found: list[_Struct] = []
     for column in columns:
-        about = column.get(3)
-        if 8 in column or 9 in column:
+        about = column.get(_COLUMN_ABOUT)
+        if _COLUMN_CRYPTO in column or _COLUMN_ENCRYPTED in column:
             raise encrypted()
-        if 1 in column or not isinstance(about, Mapping):  # in another file, or nowhere
+        if _COLUMN_FILE in column or not isinstance(about, Mapping):  # in another file, or nowhere
             raise damaged()
         found.append(about)
     return Group(rows, found)
@@ -153,25 +163,25 @@ class PageWalk:
 
         Raises InputError: `column_encoding`, `file_damaged`, `file_too_large`.
         """
-        if column.get(4) not in _CODECS:
+        if column.get(_ABOUT_CODEC) not in _CODECS:
             raise _unread()
-        if column.get(-5) != rows:
+        if column.get(_ABOUT_VALUES) != rows:
             raise damaged()
         found = Pages()
         seen = 0
         heads = self._heads(column)
         while seen < rows:
             head, size = next(heads)
-            kind = head.get(1)
+            kind = head.get(_PAGE_KIND)
             if kind == _DICTIONARY:
-                values, encoding = _body(head, 7, 2)
+                values, _ = _body(head, kind)
                 if values > size:
                     raise damaged()
                 if size > DICTIONARY_BYTES:
                     raise too_large(f"has a dictionary of more than {DICTIONARY_BYTES // 2**20} MiB")
                 found.dictionary = max(found.dictionary, size)
             elif kind in (_DATA, _DATA_V2):
-                values, encoding = _body(head, 5, 2) if kind == _DATA else _body(head, 8, 4)
+                values, encoding = _body(head, kind)
                 if encoding in _BY_DICTIONARY:
                     found.in_order = found.in_order and found.repeated == seen
                     found.repeated += values
@@ -183,7 +193,7 @@ class PageWalk:
 
     def _heads(self, column: _Struct) -> Iterator[tuple[_Struct, int]]:
         """The heads of pages, from where Arrow begins; of each the bytes that the page unpacks to."""
-        at, dictionary = column.get(-9), column.get(-11)
+        at, dictionary = column.get(_ABOUT_DATA_AT), column.get(_ABOUT_DICTIONARY_AT)
         if not isinstance(at, int) or at < 0:
             raise damaged()
         if isinstance(dictionary, int) and 0 < dictionary < at:
@@ -193,7 +203,7 @@ class PageWalk:
                 raise too_large(f"has more than {PAGES:,} pages in the columns that are needed")
             self._left -= 1
             head, length = self._head(at)
-            unpacked, packed = head.get(2), head.get(3)
+            unpacked, packed = head.get(_PAGE_UNPACKED), head.get(_PAGE_PACKED)
             if not (isinstance(unpacked, int) and isinstance(packed, int)) or min(unpacked, packed) < 0:
                 raise damaged()
             if max(unpacked, packed) > PAGE_BYTES:
@@ -217,16 +227,17 @@ class PageWalk:
                 raise damaged() from error
 
 
-def _body(head: _Struct, number: int, encoding: int) -> tuple[int, int]:
-    """Values and encoding of a page. The first field of each kind of page is its number of values."""
+def _body(head: _Struct, kind: int) -> tuple[int, int]:
+    """Values and encoding of a page of that kind."""
+    number, encoding = _BODIES[kind]
     body = head.get(number)
     values = body.get(1) if isinstance(body, Mapping) else None
-    kind = body.get(encoding) if isinstance(body, Mapping) else None
-    if not isinstance(values, int) or not isinstance(kind, int) or values < 0:
+    by = body.get(encoding) if isinstance(body, Mapping) else None
+    if not isinstance(values, int) or not isinstance(by, int) or values < 0:
         raise damaged()
-    if kind not in _ENCODINGS:
+    if by not in _ENCODINGS:
         raise _unread()
-    return values, kind
+    return values, by
 
 
 @final
