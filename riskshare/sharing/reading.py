@@ -80,11 +80,11 @@ def open_source(file: BinaryIO, format_: Format, defaults: Defaults) -> Source:
 class Reader:
     """What takes chunks of one file apart. It is pickled into worker processes.
 
-    `fields` are the cells' names, of a file whose lines name them.
+    `fields` are the cells' names, of a file whose lines name them, as JSON Lines do; there may be none.
     """
 
     rules: Rules | None
-    fields: tuple[str, ...] = ()
+    fields: tuple[str, ...] | None = None
 
     def read(self, chunk: Chunk) -> Iterator[Row | BadRow]:
         """The rows of a chunk, without those in which nothing stands."""
@@ -99,13 +99,13 @@ class Reader:
     def _raw(self, chunk: Chunk) -> Iterator[RawRow]:
         if chunk.rows is not None:
             return iter(chunk.rows)
-        return rows_of_lines(chunk, self.fields) if self.fields else rows_of_text(chunk.text, chunk.line)
+        return rows_of_text(chunk.text, chunk.line) if self.fields is None else rows_of_lines(chunk, self.fields)
 
 
 def reader_of(source: Source, defaults: Defaults, now: datetime, never: NeverList = NOTHING) -> Reader:
     """What takes the chunks of a source apart, at the time `now` of an import; `never` refuses identifiers."""
     rules = None if source.columns is None else Rules(defaults, now, source.columns, never)
-    return Reader(rules, source.fields if isinstance(source, JsonlSource) else ())
+    return Reader(rules, source.fields if isinstance(source, JsonlSource) else None)
 
 
 def read_rows(file: BinaryIO, defaults: Defaults, now: datetime, format_: Format = "csv") -> Iterator[Row | BadRow]:

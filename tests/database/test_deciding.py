@@ -120,6 +120,13 @@ async def test_all_entries_of_a_case_are_decided_together(desk, sql):
     assert await desk.states() == [("active", False)] * 2 + [("withdrawn", False)] + [("active", False)] * 3
 
 
+async def test_of_a_case_what_is_withdrawn_already_is_as_was_asked_for(desk):
+    await desk.decide(withdrawal("corrected"), NUMBERS[0])
+    assert sorted(await desk.decide(withdrawal("erroneous"), case="A", atomic=True), key=str) == [None, "unchanged"]
+    assert await desk.decide(withdrawal("erroneous"), case="A") == ["unchanged"] * 2
+    assert await desk.decide(DISPUTE, case="A") == ["not_listed"] * 2
+
+
 async def numbers_of_changes(sql, column):
     return [
         row[column] for row in await sql.fetch("select * from list_changes where action <> 'import' order by number")
@@ -157,7 +164,7 @@ async def test_a_long_case_goes_on_where_it_was_cut_off(desk, sql, monkeypatch):
     with pytest.raises(KeyError):
         await desk.decide(withdrawal("corrected"), case="A")
     assert await numbers_of_changes(sql, "withdrawn") == [1]
-    assert sorted(await desk.decide(withdrawal("corrected"), case="A"), key=str) == [None, "not_listed"]
+    assert sorted(await desk.decide(withdrawal("corrected"), case="A"), key=str) == [None, "unchanged"]
     assert await numbers_of_changes(sql, "withdrawn") == [1, 1]
 
 

@@ -126,6 +126,13 @@ def test_json_lines_with_a_column_of_numbers():
 
 
 @pytest.mark.parametrize(
+    "data", [b'"ip:10.0.0.1"\n\n[1]\n', b"identifier,level\nip:10.0.0.1,high\n"], ids=["texts", "csv"]
+)
+def test_a_file_without_any_object_is_not_taken_for_csv(data):
+    assert {row.code for row in read(data, "jsonl")} == {"json"}
+
+
+@pytest.mark.parametrize(
     ("line", "expected"),
     [
         (b"not json", (2, "", "json")),
