@@ -67,6 +67,7 @@ UPLOAD_SECONDS: Final = 600.0
 _OWN = "own peer"
 _AGAIN = frozenset({409, 429, 502, 503, 504})
 _UNDER_WAY = frozenset({"reading", "read"})
+T = TypeVar("T")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -273,7 +274,7 @@ class Client:
         self, list_name: str, action: str, identifiers: Iterable[str], which: dict[str, Any]
     ) -> EntriesResponse:
         key = which.pop("idempotency_key", None)
-        return await self._change(list_name, action, {"identifiers": list(identifiers), **which}, key)
+        return await self._change(list_name, action, {"identifiers": _several(identifiers), **which}, key)
 
     async def _change(self, list_name: str, action: str, body: Mapping[str, Any], key: str | None) -> EntriesResponse:
         path = _path(list_name, f"entries{action}")
@@ -343,16 +344,25 @@ def question(
     categories: Iterable[str] = (),
     deadline_ms: int | None = None,
 ) -> dict[str, Any]:
-    """One check as JSON; the peer validates it."""
+    """One check as JSON; the peer validates it. Raises TypeError: one text in place of several."""
     body: dict[str, Any] = {
-        "identifiers": [item if isinstance(item, str) else {"type": item[0], "value": item[1]} for item in identifiers],
+        "identifiers": [
+            item if isinstance(item, str) else {"type": item[0], "value": item[1]} for item in _several(identifiers)
+        ],
         "purpose": purpose,
         "reference": reference,
-        "categories": list(categories),
+        "categories": _several(categories),
     }
     if deadline_ms is not None:
         body["deadline_ms"] = deadline_ms
     return body
+
+
+def _several(texts: Iterable[T]) -> list[T]:
+    """All of them. Raises TypeError: they are one text, which would be taken apart into letters."""
+    if isinstance(texts, str):
+        raise TypeError("give a list of texts, also of a single one")
+    return list(texts)
 
 
 def _plain(entry: EntryRequest | Mapping[str, Any]) -> dict[str, Any]:

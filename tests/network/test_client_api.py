@@ -73,6 +73,15 @@ async def test_identifiers_are_texts_or_objects_and_are_normalised(api: Till) ->
     assert [found.canonical for found in api.checks.questions[0].identifiers] == [PHONE, "bank_card:4111111111111111"]
 
 
+async def test_one_text_in_place_of_several_is_not_taken_apart() -> None:
+    async with Client("http://127.0.0.1:1", "rk_none") as client:
+        for call in (client.check, lambda one, **_: client.withdraw("fraud", one, reason="corrected")):
+            with pytest.raises(TypeError, match="list of texts"):
+                await call("phone:+8613800138000", purpose="payment")
+    with pytest.raises(TypeError, match="list of texts"):
+        question(["phone:+8613800138000"], purpose="payment", categories="telecom_fraud")
+
+
 async def test_without_a_deadline_the_configured_one_holds(api: Till) -> None:
     await post(api, ASKED)
     assert api.checks.questions[0].deadline == 0.15
