@@ -6,7 +6,9 @@ import asyncio
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -125,7 +127,7 @@ async def _called(own: Own, of: ListRow, wish: Wish, screen: Screen) -> Called:
 async def _run(own: Own, of: ListRow, wish: Wish, called: Called, watched: _Watched) -> Report:
     stored = 0
     try:
-        with await asyncio.to_thread(_seekable, wish.file) as file, shown(watched.screen, watched.bad) as watcher:
+        with await _opened(wish.file) as file, shown(watched.screen, watched.bad) as watcher:
             order = Order(
                 author=wish.author,
                 format=format_of(file.read(HEAD_BYTES), wish.file.name, wish.format),
@@ -148,6 +150,21 @@ async def _run(own: Own, of: ListRow, wish: Wish, called: Called, watched: _Watc
         more = f"the list was not changed; the same command goes on behind row {stored:,}."
         watched.screen.note(f"Stopped: {more if stored else 'nothing was changed.'}")
         raise
+
+
+async def _opened(path: Path) -> BinaryIO:
+    """`_seekable`, in a thread that holds up no end of this process: whoever writes into a pipe may never close it."""
+    done: Future[BinaryIO] = Future()
+    done.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            done.set_result(_seekable(path))
+        except OSError as error:
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="riskshare-reading", daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 def _seekable(path: Path) -> BinaryIO:

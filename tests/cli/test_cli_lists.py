@@ -392,8 +392,9 @@ def test_ctrl_c_in_the_middle_leaves_nothing(answer, high_risk):
             writer.flush()
             process.send_signal(signal.SIGINT)
             assert process.stderr.readline() == "Stopped: nothing was changed.\n"
-        assert process.wait(60) == 130
+            assert process.wait(60) == 130, "though the pipe is open still"
         assert process.stdout.read() == ""
+        assert process.stderr.read() == ""
     _, [status] = answer("list", "status", "high-risk", "--config", high_risk)
     assert status["active"] == 0
 
