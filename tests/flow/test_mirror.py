@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 
@@ -306,12 +305,14 @@ async def test_labels_must_stay_where_the_segments_do(world):
 async def test_a_list_whose_newest_statement_is_refused_is_no_clear(world):
     """Its segments are all here, so that nothing else keeps it from looking current, for ever."""
 
+    own = Desk(world.folder / "own", "icbc", world.desk.clock)
+
     def held(world=world):
         holdings = Holdings(
             member="icbc",
             owners=lambda: ["jd"],
             mirror=world.reader.mirror,
-            published=SimpleNamespace(generation=0),
+            published=own.new_published(),
             unreachable=frozenset,
             buckets=None,
         )
