@@ -240,9 +240,21 @@ def admit(
 
     """
     old = current_registry(directory)
-    read = [rules.read_request(_read_file(path, MAX_REQUEST)) for path in requests]
-    members = rules.admit_members(old, read, now=now, quota=quota)
+    members = proposed_members(old, requests, now=now, quota=quota)
     return issue(directory, old, members.values(), now=now, term=term, governor_keys=governor_keys)
+
+
+def proposed_members(
+    old: Registry, requests: Sequence[Path], *, now: datetime, quota: Quota | None = None
+) -> dict[str, Member]:
+    """What the requests (files) would make of the version after `old`: members that are new or changed, by name.
+
+    Raises:
+        ConfigError: a file cannot be read. RegistryError: as `admit`.
+
+    """
+    read = [rules.read_request(_read_file(path, MAX_REQUEST)) for path in requests]
+    return rules.admit_members(old, read, now=now, quota=quota)
 
 
 def set_standing(

@@ -41,8 +41,8 @@ def set_audit_rights(
     member = old.members[name]
     if not member.has_role("auditor"):
         raise ConfigError(
-            f"{name} is no auditor. It asks for that role itself: riskshare init --roles auditor,querier, and then"
-            " riskshare network admit with its new join.json."
+            f"{name} is no auditor. Who audits is a member of its own: riskshare init --roles auditor,querier under"
+            " another name, then riskshare network admit with its join.json."
         )
     rights = member.audit or AuditRights()
     if everybody or audited is not None:

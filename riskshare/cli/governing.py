@@ -1,8 +1,7 @@
-"""The work of `network init`, `admit`, `renew` and `show`."""
+"""The work of `network init` and `show`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ from riskshare.errors import InputError, RegistryError
 from riskshare.governance import (
     GOVERNOR_KEY,
     NETWORK_FILE,
-    admit,
     create_network,
-    current_registry,
     load_registry,
     read_registry,
 )
@@ -33,7 +30,9 @@ def start_network(directory: Path, name: str, *, json: bool) -> None:
     except RegistryError as error:
         raise InputError(error.message, code=error.code) from error
     file, digest = directory / NETWORK_FILE, registry.digest.hex()
-    screen.result({**_summary(registry), "network_file": str(file), "governor_key": str(directory / GOVERNOR_KEY)})
+    screen.result(
+        {**registry_summary(registry), "network_file": str(file), "governor_key": str(directory / GOVERNOR_KEY)}
+    )
     screen.say(f"Network {name} is made: a signed registry, version 1, without members yet.", "green")
     screen.pairs(
         [
@@ -51,44 +50,6 @@ def start_network(directory: Path, name: str, *, json: bool) -> None:
     )
 
 
-def admit_members(directory: Path, requests: Sequence[Path], *, json: bool) -> None:
-    """Sign the next version, with the members that `requests` are from. Raises as `governance.admit`."""
-    screen = Screen(as_json=json)
-    before = current_registry(directory)
-    registry = admit(directory, requests, now=now())
-    admitted = [name for name, member in registry.members.items() if name not in before.members]
-    changed = [name for name in before.members if registry.members[name] != before.members[name]]
-    screen.result(
-        {
-            **_summary(registry),
-            "network_file": str(directory / NETWORK_FILE),
-            "admitted": admitted,
-            "changed": changed,
-        }
-    )
-    screen.say(
-        f"Registry version {registry.version} is signed: {counted(len(registry.members), 'member')},"
-        f" valid until {day(registry.expires_at)}.",
-        "green",
-    )
-    screen.pairs(
-        [
-            ("admitted", ", ".join(admitted) or "none"),
-            ("changed", ", ".join(changed) or "none"),
-            ("registry", str(directory / NETWORK_FILE)),
-            ("digest", registry.digest.hex()),
-        ]
-    )
-    screen.steps(
-        "Next:",
-        [
-            f"Members that have {directory / NETWORK_FILE} in their configuration already find the new version there.",
-            "To the others give it, with the folder registry/ beside it; tell each new one the digest by another way,",
-            "and it runs: riskshare network pin --config FILE network.json --pin DIGEST",
-        ],
-    )
-
-
 def show_network(place: Path | None, config_file: Path, *, json: bool) -> None:
     """Show a registry file; that of the member's configuration is also verified against its pin.
 
@@ -102,7 +63,7 @@ def show_network(place: Path | None, config_file: Path, *, json: bool) -> None:
         registry = load_registry(config.member.network_file, config.registry_digest)
     else:
         registry = read_registry(place / NETWORK_FILE if place.is_dir() else place)
-    screen.result({**_summary(registry), "members": [_member(registry, name) for name in registry.members]})
+    screen.result({**registry_summary(registry), "members": [_member(registry, name) for name in registry.members]})
     screen.say(f"Network {registry.network}, registry version {registry.version}", "bold")
     screen.pairs(
         [
@@ -135,18 +96,8 @@ def show_network(place: Path | None, config_file: Path, *, json: bool) -> None:
         screen.note(f"{_term(registry)}. The governors renew it: riskshare network renew --dir DIR")
 
 
-def _category(registry: Registry, name: str) -> str:
-    return f"{name} (at most {counted(registry.terms[name], 'day')})" if name in registry.terms else name
-
-
-def _term(registry: Registry) -> str:
-    left = registry.expires_at - now()
-    if left <= timedelta(0):
-        return "This registry has expired: peers refuse each other"
-    return f"This registry expires in {counted(left.days, 'day')}"
-
-
-def _summary(registry: Registry) -> dict[str, Any]:
+def registry_summary(registry: Registry) -> dict[str, Any]:
+    """What a registry is, for a program."""
     return {
         "network": registry.network,
         "version": registry.version,
@@ -156,6 +107,17 @@ def _summary(registry: Registry) -> dict[str, Any]:
         "terms": dict(registry.terms),
         "members": list(registry.members),
     }
+
+
+def _category(registry: Registry, name: str) -> str:
+    return f"{name} (at most {counted(registry.terms[name], 'day')})" if name in registry.terms else name
+
+
+def _term(registry: Registry) -> str:
+    left = registry.expires_at - now()
+    if left <= timedelta(0):
+        return "This registry has expired: peers refuse each other"
+    return f"This registry expires in {counted(left.days, 'day')}"
 
 
 def _member(registry: Registry, name: str) -> dict[str, Any]:

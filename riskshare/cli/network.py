@@ -36,15 +36,20 @@ def admit(
         list[Path],
         typer.Argument(metavar="REQUEST", help="Files join.json of members.", exists=True, dir_okay=False),
     ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Sign nothing: show what the requests would bring.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Sign a new registry version with the members that ask to join, or with what they changed.
 
+    Roles, address and price are what the members ask for: look at them first with --dry-run.
+
     Example: [bold]riskshare network admit --dir net bank/join.json wallet/join.json[/bold]
     """
-    from riskshare.cli.governing import admit_members
+    from riskshare.cli.admitting import admit_members
 
-    admit_members(directory, requests, json=json)
+    admit_members(directory, requests, dry_run=dry_run, json=json)
 
 
 @app.command("renew")
@@ -53,9 +58,9 @@ def renew(directory: NetworkDirOption, json: JsonOption = False) -> None:
 
     Example: [bold]riskshare network renew --dir net[/bold]
     """
-    from riskshare.cli.governing import admit_members
+    from riskshare.cli.admitting import renew_registry
 
-    admit_members(directory, [], json=json)
+    renew_registry(directory, json=json)
 
 
 @app.command("audit")

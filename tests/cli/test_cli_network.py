@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from riskshare.config import Config
 from riskshare.governance import load_registry, read_registry
+from riskshare.keys import TLS_CERTIFICATE, read_signing_key, read_tls_certificate
+from riskshare.registry.joining import sign_request
 
 URL = "https://127.0.0.1:8443"
 
@@ -166,3 +169,58 @@ def test_pin_warns_whose_keys_are_others(run, tmp_path, member, network):
     assert (
         tomllib.loads((tmp_path / "twin/riskshare.toml").read_text())["member"]["network_file"] == "../net/network.json"
     )
+
+
+def changed_request(folder, config, **changes):
+    """A new request of a member with the keys that it has, as its file."""
+    keys = config.paths.keys_dir
+    signing = {name: read_signing_key(keys / f"{name}.key", name) for name in ("identity", "ledger", "witness")}
+    made = sign_request(
+        "riskshare",
+        config.member.name,
+        **{"url": URL, "roles": ("owner", "querier"), "now": datetime.now(UTC)} | signing | changes,
+        certificate=read_tls_certificate(keys / TLS_CERTIFICATE).der,
+    )
+    file = folder / "changed.json"
+    file.write_bytes(made)
+    return file
+
+
+def test_admit_shows_what_it_signs_of_a_new_member(run, network):
+    run("init", "--dir", "a", "--name", "a", "--url", URL, "--title", "Bank A", "--roles", "auditor,querier")
+    shown = run("network", "admit", "--dir", network, "a/join.json").stdout
+    for text in ("a is new", "Bank A", "auditor, querier", "all members; 1,000 checks a day", URL, "0 CNY"):
+        assert text in shown
+
+
+def test_admit_shows_what_a_member_had_before(run, answer, tmp_path, member, network):
+    file = changed_request(
+        tmp_path, Config.load(member), roles=("auditor", "owner", "querier"), price="0.5", url="https://127.0.0.1:8999"
+    )
+    shown = run("network", "admit", "--dir", network, file, "--dry-run").stdout
+    assert "owner, querier → auditor, owner, querier" in shown
+    assert "nobody → all members" in shown
+    assert "0 CNY an evaluation → 0.5 CNY an evaluation" in shown
+    code, [told] = answer("network", "admit", "--dir", network, file)
+    assert (code, told["admitted"], told["changed"]) == (0, [], ["jd"])
+    [brought] = told["brought"]
+    assert brought["was"] == {"roles": ["owner", "querier"], "audit": None, "url": URL, "price": "0"}
+    assert brought["roles"] == ["auditor", "owner", "querier"]
+
+
+def test_a_dry_run_of_admit_signs_nothing(run, answer, network):
+    run("init", "--dir", "a", "--name", "a", "--url", URL)
+    before = (network / "network.json").read_bytes()
+    code, [told] = answer("network", "admit", "--dir", network, "a/join.json", "--dry-run")
+    assert (code, told["signed"], told["version"], told["admitted"]) == (0, False, 1, ["a"])
+    assert (network / "network.json").read_bytes() == before
+
+
+def test_a_request_that_was_admitted_signs_no_new_version(run, answer, network):
+    run("init", "--dir", "a", "--name", "a", "--url", URL)
+    run("network", "admit", "--dir", network, "a/join.json")
+    before = (network / "network.json").read_bytes()
+    code, [told] = answer("network", "admit", "--dir", network, "a/join.json")
+    assert (code, told["signed"], told["version"], told["changed"]) == (0, False, 2, [])
+    assert "stands in version 2 already" in run("network", "admit", "--dir", network, "a/join.json").stdout
+    assert (network / "network.json").read_bytes() == before
