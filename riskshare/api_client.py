@@ -421,7 +421,7 @@ def _refusal(status: int, data: bytes) -> RiskshareError:
         problem = ProblemModel.model_validate_json(data)
     except ValidationError:
         return PeerGarbage(_OWN, f"The peer refused with status {status} and no reason.")
-    message = " ".join([problem.detail, *(f"{item.pointer or '#'}: {item.detail}" for item in problem.errors)])
+    message = problem.sentence
     if status in (401, 403):
         return AccessError(message, code=problem.code)
     if problem.code.startswith("idempotency_key"):

@@ -135,6 +135,11 @@ class ProblemModel(Model):
     code: str = Field(description="A stable word.")
     errors: tuple[Defect, ...] = ()
 
+    @property
+    def sentence(self) -> str:
+        """What is wrong, with every defect and its place."""
+        return " ".join([self.detail, *(f"{defect.pointer or '#'}: {defect.detail}" for defect in self.errors)])
+
 
 class ChecksResponse(Model):
     """One result for each check, in their order: a verdict or a problem. A bare array is answered with a bare array."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import sys
 
-from riskshare.cli.application import app, failure_of, say_failure
+from riskshare.cli.application import app, failure_of
+from riskshare.cli.failures import say_failure
 
 __all__ = ["app", "main"]
 

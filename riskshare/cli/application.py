@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 from typing import Annotated, Any, Final
 
@@ -10,8 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from riskshare.cli import audit, checks, epochs, keys, ledger, lists, member, network, never, programs
-from riskshare.cli.options import JSON
-from riskshare.errors import ConfigError, IdentifierError, InputError, RiskshareError
+from riskshare.cli.failures import say_error
+from riskshare.cli.options import JSON, VERIFIES
+from riskshare.errors import ConfigError, InputError, RegistryError, RiskshareError, TrustError
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
@@ -27,29 +28,26 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except RiskshareError as error:
-            message, details = error.message, {}
-            if isinstance(error, IdentifierError):
-                details = {"type": error.type, "reason": error.reason, "position": error.position}
-                message = message if error.position is None else f"Identifier {error.position + 1}: {message}"
-            say_failure(message, code=error.code, as_json=bool(ctx.meta.get(JSON)), **details)
-            told = isinstance(error, InputError | ConfigError)
-            # Another page than the report's is what `audit report` was to find out: the answer is no.
-            command = "" if error.code == "wrong_page" else ctx.invoked_subcommand or ""
-            raise typer.Exit(BAD_INPUT if told else failure_of(command)) from error
+            say_error(error, as_json=bool(ctx.meta.get(JSON)))
+            raise typer.Exit(_exit_code(ctx, error)) from error
+        except BrokenPipeError as error:  # whoever reads has seen enough; a pipe ends in silence
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered is written at the exit
+            raise typer.Exit(failure_of(ctx.invoked_subcommand or "")) from error
+
+
+def _exit_code(ctx: Any, error: RiskshareError) -> int:
+    if isinstance(error, InputError | ConfigError):
+        return BAD_INPUT
+    if ctx.meta.get(VERIFIES):
+        # A registry is what the user believes, not what is verified.
+        return FAILED if isinstance(error, TrustError) and not isinstance(error, RegistryError) else BAD_INPUT
+    # Another page than the report's is what `audit report` was to find out: the answer is no.
+    return FAILED if error.code == "wrong_page" else failure_of(ctx.invoked_subcommand or "")
 
 
 def failure_of(command: str) -> int:
     """The exit code of a command that failed, and so has no answer; of an audit, 1 says that there are findings."""
     return {"check": NO_VERDICT, "audit": BAD_INPUT}.get(command, FAILED)
-
-
-def say_failure(message: str, *, code: str, as_json: bool, **details: object) -> None:
-    """One sentence on standard error; with `as_json` the same as an object on standard output too."""
-    sys.stdout.flush()
-    if as_json:
-        print(json.dumps({"error": {"code": code, "message": message, **details}}, ensure_ascii=False))
-    typer.secho(f"Error ({code}): ", fg="red", bold=True, nl=False, err=True)
-    typer.echo(message, err=True)
 
 
 app = typer.Typer(

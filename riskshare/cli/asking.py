@@ -18,14 +18,14 @@ from typing import Final
 from riskshare.api_client import Client, question
 from riskshare.api_models import CheckResponse
 from riskshare.cli.acting import load_config
-from riskshare.cli.identifier_lines import Line, bad_line, no_identifier, opened_lines
+from riskshare.cli.identifier_lines import Line, bad_line, no_identifier, opened_lines, parse_words
 from riskshare.cli.screen import Screen
 from riskshare.cli.verdict_text import tell_line, tell_problem, tell_verdict
 from riskshare.config import Config
 from riskshare.errors import ConfigError, IdentifierError, PeerDown
 from riskshare.governance import API_KEY_FILE
 from riskshare.keys import read_secret
-from riskshare.membership.identifier import Identifier, parse
+from riskshare.membership.identifier import Identifier
 
 EXIT: Final = {"clear": 0, "hit": 1, "incomplete": 3}
 NO_VERDICT: Final = 4
@@ -70,7 +70,7 @@ def ask(config_file: Path, wish: Wish, *, json: bool) -> int:
 
     """
     screen = Screen(as_json=json)
-    identifiers = [parse(text, position=position) for position, text in enumerate(wish.identifiers)]
+    identifiers = parse_words(wish.identifiers, as_json=json)
     config = load_config(config_file)
     peer = own_peer(config, wish.api_key_file or config_file.absolute().parent / API_KEY_FILE)
     try:
@@ -135,8 +135,8 @@ async def _batch(client: Client, wish: Wish, batch: Sequence[Line], screen: Scre
             tell_line(screen, line.number, line.content, result)
         else:
             codes.add(NO_VERDICT)
-            screen.result({"line": line.number, "error": {"code": result.code, "message": result.detail}})
-            tell_problem(screen, line.number, result.detail)
+            screen.result({"line": line.number, "error": {"code": result.code, "message": result.sentence}})
+            tell_problem(screen, line.number, result.sentence)
 
 
 def own_peer(config: Config, key_file: Path) -> Peer:

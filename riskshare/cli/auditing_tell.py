@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,11 @@ from riskshare.cli.acting import Own, opened
 from riskshare.cli.auditing_own import log_own_request
 from riskshare.cli.auditing_scan import Scan, Scanned
 from riskshare.cli.auditing_screen import show, show_written
+from riskshare.cli.identifier_lines import no_identifier, opened_lines
 from riskshare.cli.periods import Period, read_period
 from riskshare.cli.screen import Screen, minute
 from riskshare.encoding import format_time
-from riskshare.errors import InputError
+from riskshare.errors import IdentifierError, InputError
 from riskshare.membership.identifier import Identifier, mask, parse
 from riskshare.membership.record import Record
 from riskshare.peer.opening import now
@@ -28,7 +28,6 @@ from riskshare.sharing.kept import ListRow, StoredEntry
 from riskshare.store.reports import write_report
 
 REASON: Final = "A data subject asks what is kept about it."
-MAX_LINE: Final = 4096
 LIMITS: Final = (
     "What others asked this member about the subject cannot be told: an owner does not learn whom an ask concerns.",
     "Each member answers for itself.",
@@ -55,21 +54,26 @@ def tell(config_file: Path, wish: Wish, *, json: bool) -> int:
     """Tell of one identifier; gives the exit code: 3 if some checks could not be opened.
 
     Raises:
-        InputError: no identifier; a period that is none.
+        InputError: no identifier, or a file of several; a period that is none. ConfigError: no such file.
         StoreError: the request could not be logged, so nothing is shown; or the records cannot be read.
 
     """
-    identifier = parse(wish.identifier if wish.file is None else _read(wish.file))
+    identifier = parse(wish.identifier) if wish.file is None else _read(wish.file)
     period = read_period(wish.since or "1970-01-01", wish.until or "8999-12-31")
     return asyncio.run(_tell(config_file, identifier, period, wish, Screen(as_json=json)))
 
 
-def _read(file: Path) -> str:
-    try:
-        text = sys.stdin.readline(MAX_LINE) if str(file) == "-" else file.read_text(encoding="utf-8")[:MAX_LINE]
-    except (OSError, ValueError) as error:
-        raise InputError("The file with the identifier cannot be read as text in UTF-8.") from error
-    return text.strip()
+def _read(file: Path) -> Identifier:
+    with opened_lines(file) as lines:
+        line = next(lines, None)
+        if line is None:
+            raise no_identifier()
+        if isinstance(line.content, IdentifierError):
+            raise line.content
+        # A pipe is not read further: whoever types ends with the line.
+        if str(file) != "-" and next(lines, None) is not None:
+            raise InputError("The file holds several identifiers, and one person is told of at a time.")
+    return line.content
 
 
 async def _tell(config_file: Path, identifier: Identifier, period: Period, wish: Wish, screen: Screen) -> int:

@@ -34,10 +34,12 @@ def write_pin(path: Path, network_file: str, network_sha256: str) -> None:
     wanted = _expected(text, values)
     if wanted is None or _parsed(changed) != wanted:
         raise ConfigError(f"{path} is not written line by line. Set {' and '.join(values)} in it by hand, to: {values}")
+    path = path.resolve()  # of a link, what it leads to is replaced
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        write_new(beside, changed.encode(), mode=path.stat().st_mode & 0o777)
+        write_new(beside, changed.encode(), mode=0o600)
         with disk_errors(path):
+            _give(beside, path.stat())
             beside.replace(path)
             _sync(path.parent)
     finally:
@@ -82,6 +84,14 @@ def _parsed(text: str) -> dict[str, Any] | None:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return None
+
+
+def _give(file: Path, like: os.stat_result) -> None:
+    """Give a file the owner, group and rights of another: the peer, which may not be who writes, reads it still."""
+    made = file.stat()
+    if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
+        os.chown(file, like.st_uid, like.st_gid)
+    file.chmod(like.st_mode & 0o777)
 
 
 def _sync(directory: Path) -> None:

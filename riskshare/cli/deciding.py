@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from riskshare.cli.acting import Own, opened
-from riskshare.cli.identifier_lines import bad_line, no_identifier, opened_lines
+from riskshare.cli.identifier_lines import bad_line, no_identifier, opened_lines, parse_words
 from riskshare.cli.publication import await_publication
 from riskshare.cli.screen import Screen, counted
 from riskshare.errors import IdentifierError, InputError
-from riskshare.membership.identifier import Identifier, mask, parse
+from riskshare.membership.identifier import Identifier, mask
 from riskshare.peer.opening import now
 from riskshare.sharing.changing import Decider
 from riskshare.sharing.kept import Change
@@ -49,7 +49,7 @@ class Wish:
             )
         if self.file is not None:
             return _read(self.file, screen)
-        wanted = [parse(text, position=position) for position, text in enumerate(self.identifiers)]
+        wanted = parse_words(self.identifiers, as_json=screen.as_json)
         return _Chosen(tuple(dict.fromkeys(wanted)))
 
 

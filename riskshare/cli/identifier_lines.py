@@ -1,18 +1,19 @@
-"""Files of identifiers, one TYPE:VALUE a line, for `check` and for the decisions about a list's entries.
+"""Identifiers as commands take them: on the command line, or in a file of one TYPE:VALUE a line.
 
-Lines with nothing on them and lines that begin with # are left out. A bad line is told by its number, and never
-by its text.
+Of a file, lines with nothing on them and those that begin with # are left out. A bad line is told by its number, and
+never by its text.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from riskshare.cli.failures import say_error
 from riskshare.errors import ConfigError, IdentifierError, InputError
 from riskshare.membership.identifier import Identifier, parse
 
@@ -26,6 +27,22 @@ class Line:
 
     number: int
     content: Identifier | IdentifierError
+
+
+def parse_words(texts: Iterable[str], *, as_json: bool) -> list[Identifier]:
+    """The identifiers of a command line. Raises IdentifierError: the last one that is none; those before are told."""
+    found: list[Identifier] = []
+    bad: list[IdentifierError] = []
+    for position, text in enumerate(texts):
+        try:
+            found.append(parse(text, position=position))
+        except IdentifierError as error:
+            bad.append(error)
+    for each in bad[:-1]:
+        say_error(each, as_json=as_json)
+    if bad:
+        raise bad[-1]
+    return found
 
 
 def bad_line(number: int, error: IdentifierError) -> dict[str, Any]:

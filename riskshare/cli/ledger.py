@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from riskshare.cli.options import CONFIG_FILE, ConfigOption, JsonOption
+from riskshare.cli.options import CONFIG_FILE, VERIFIES, ConfigOption, JsonOption
 from riskshare.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="The ledger: what nobody can deny, alter or hide afterwards.")
@@ -119,6 +119,7 @@ def resume(
 
 @app.command("verify")
 def verify(
+    context: typer.Context,
     *,
     target: Annotated[
         str,
@@ -166,4 +167,5 @@ def verify(
     """
     from riskshare.cli.verifying import Wish, verify_target
 
+    context.meta[VERIFIES] = True
     verify_target(Wish(target, policy, registry, cafile), json=json)

@@ -314,21 +314,30 @@ def restore(
 
 @app.command("show")
 def show(
-    identifiers: Annotated[list[str], typer.Argument(metavar="TYPE:VALUE", help="What to look up.")],
+    identifiers: Annotated[
+        list[str] | None, typer.Argument(metavar="TYPE:VALUE", help="What to look up.", show_default=False)
+    ] = None,
     *,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="One identifier a line; - reads standard input.", allow_dash=True),
+    ] = None,
     list_name: Annotated[str, typer.Option("--list", metavar="NAME", help="On this list only; else on all.")] = "",
     config: ConfigOption = CONFIG_FILE,
     json: JsonOption = False,
 ) -> None:
     """Show why an entry stands, since when, by whom, its history, and which members hold it. Exit code 1 if none does.
 
-    What stands on a command line can be seen by others on the machine. With --json one object for each entry.
+    What stands on a command line is seen by others on the machine: real customers go into --file. With --json one
+    object for each entry.
 
     Example: [bold]riskshare list show phone:+8613800138000[/bold]
     """
     from riskshare.cli.showing import show_entries
 
-    raise typer.Exit(show_entries(config, identifiers, list_name, json=json))
+    if bool(identifiers) == (file is not None):
+        raise typer.BadParameter("give identifiers, or --file, one of the two", param_hint="TYPE:VALUE")
+    raise typer.Exit(show_entries(config, identifiers or (), file, list_name, json=json))
 
 
 @app.command("stats")

@@ -10,6 +10,9 @@ import typer
 JSON: Final = "riskshare.json"
 """Where a context remembers that the result is wanted in JSON."""
 
+VERIFIES: Final = "riskshare.verifies"
+"""Where a context remembers that exit code 1 is for what does not hold: if it could not be tried, it is 2."""
+
 CONFIG_FILE: Final = Path("riskshare.toml")
 
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -15,6 +15,7 @@ from riskshare.cli.acting import Own, opened
 from riskshare.cli.screen import Screen, counted, minute
 from riskshare.encoding import base64_text, format_time
 from riskshare.errors import DiskError, InputError, LedgerError
+from riskshare.keys import write_new
 from riskshare.ledger.account import GRACE
 from riskshare.ledger.checkpoint import origin_of, parse_signed
 from riskshare.ledger.histories import SUSPECT
@@ -50,7 +51,7 @@ def write_proof(config_file: Path, text: str, out: Path, *, json: bool) -> None:
         InputError: no such id, or nothing of this id is kept here.
         LedgerError: codes `not_on_ledger`, `not_final`; `missing_part`, `wrong_tile`, `wrong_inclusion`: the log
             itself is damaged.
-        DiskError: the file cannot be written.
+        ConfigError: there is such a file. DiskError: it cannot be written.
 
     """
     sources = _sources(text)
@@ -75,7 +76,7 @@ async def _proof(config_file: Path, sources: Sequence[tuple[str, bytes]], out: P
     async with opened(config_file, screen) as own:
         leaf, index = await _entry(own, sources)
         made = await _prove(own, leaf, index)
-    _write(out, made.to_bytes())
+    write_new(out, made.to_bytes(), mode=0o600)  # it holds the statement: who asked whom, when, for what
     checkpoint = made.signed.checkpoint
     screen.result(
         {
@@ -277,7 +278,8 @@ def _cosigned(
         for head in heads:
             note = parse_signed(head.note).note
             for one in verify_signatures(note.text, note.signatures, keys):
-                found[other.name] = head.size, datetime.fromtimestamp(one.time or 0, UTC)
+                if one.made_at is not None:
+                    found[other.name] = head.size, one.made_at
     return found
 
 

@@ -99,8 +99,13 @@ def _text(text: str | Text, style: str = "") -> Text:
     return text if isinstance(text, Text) else Text(clean(text), style)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - within the handler; rich would exit with 1, which says something in `check`
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    console = _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDE
     return console

@@ -5,26 +5,48 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from riskshare.api_entries import EntryModel, EventModel
 from riskshare.cli.acting import opened
+from riskshare.cli.identifier_lines import no_identifier, opened_lines, parse_words
 from riskshare.cli.screen import Screen, day, minute
-from riskshare.membership.identifier import Identifier, mask, parse
+from riskshare.errors import IdentifierError, InputError
+from riskshare.membership.identifier import Identifier, mask
 from riskshare.peer.opening import now
 from riskshare.peer.showing import shown
 from riskshare.sharing.statistics import Day, by_day
 
+MOST: Final = 1_000
+"""Most identifiers of a file; whoever wants more exports the list."""
 
-def show_entries(config_file: Path, texts: Sequence[str], name: str, *, json: bool) -> int:
+
+def show_entries(config_file: Path, texts: Sequence[str], file: Path | None, name: str, *, json: bool) -> int:
     """Show what own lists hold of identifiers; gives the exit code: 1 if one of them is on none now.
 
     Raises:
-        InputError: a text is no identifier, or there is no such list.
+        InputError: a text or a line of the file is no identifier, or there is no such list; `file_empty`,
+            `file_encoding`, `too_many_identifiers`: the file cannot be used. ConfigError: it cannot be opened.
 
     """
-    wanted = [parse(text, position=position) for position, text in enumerate(texts)]
+    wanted = parse_words(texts, as_json=json) if file is None else _read(file)
     return asyncio.run(_show(config_file, list(dict.fromkeys(wanted)), name, Screen(as_json=json)))
+
+
+def _read(file: Path) -> list[Identifier]:
+    found: list[Identifier] = []
+    with opened_lines(file) as lines:
+        for line in islice(lines, MOST + 1):
+            if isinstance(line.content, IdentifierError):
+                raise InputError(f"Line {line.number:,}: {line.content.message}", code=line.content.code)
+            found.append(line.content)
+    if not found:
+        raise no_identifier()
+    if len(found) > MOST:
+        raise InputError(f"More than {MOST:,} identifiers are not shown at once.", code="too_many_identifiers")
+    return found
 
 
 async def _show(config_file: Path, wanted: Sequence[Identifier], name: str, screen: Screen) -> int:

@@ -39,8 +39,6 @@ def tell_verdict(screen: Screen, asked: Sequence[Identifier], verdict: CheckResp
     if verdict.owners:
         rows = [(one.owner, _status(one), f"{one.ms:.1f}", _lists(one), MEANING[one.status]) for one in verdict.owners]
         screen.table(("owner", "status", "ms", "lists and versions", ""), rows, right=("ms",))
-    else:
-        screen.say("No other member publishes a list that this concerns.", "yellow")
     proof = [("receipt", receipt) for receipt in verdict.receipts]
     screen.pairs([("took", f"{verdict.ms:.1f} ms"), ("check", verdict.check), *proof])
 
@@ -69,6 +67,9 @@ def _badge(verdict: CheckResponse) -> Text:
 def _sentence(asked: Sequence[Identifier], verdict: CheckResponse) -> str:
     silent = [one.owner for one in verdict.owners if one.status not in _MARK]
     if verdict.verdict == "clear":
+        if not any(one.lists for one in verdict.owners):
+            subject = mask(asked[0]) if len(asked) == 1 else f"{len(asked)} identifiers"
+            return f"No list was looked into: nobody publishes one of these categories. Nothing is known of {subject}."
         subject = f"{mask(asked[0])} is not" if len(asked) == 1 else f"None of {len(asked)} identifiers is"
         return f"{subject} on any list; {counted(len(verdict.owners), 'owner')} took part."
     if verdict.verdict == "incomplete":

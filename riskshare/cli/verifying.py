@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -158,19 +157,15 @@ def checkpoint_json(final: FinalCheckpoint) -> dict[str, Any]:
 
 def _times(final: FinalCheckpoint) -> dict[str, str]:
     """When each key that cosigned did so, by its name."""
-    return {one.key.name: format_time(_moment(one.time)) for one in final.verified if one.time is not None}
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(min(seconds, 253_402_300_799), UTC)  # the last second that a datetime holds
+    return {one.key.name: format_time(one.made_at) for one in final.verified if one.made_at is not None}
 
 
 def checkpoint_pairs(final: FinalCheckpoint) -> list[tuple[str, str]]:
     """A final checkpoint, for a person."""
     checkpoint = final.checkpoint
-    times = [one.time for one in final.verified if one.time is not None]
+    times = [one.made_at for one in final.verified if one.made_at is not None]
     cosigned = f"{counted(len(final.witnesses), 'witness', 'witnesses')}: {', '.join(final.witnesses) or 'nobody'}"
-    until = f", until {minute(_moment(max(times)))}" if times else ""
+    until = f", until {minute(max(times))}" if times else ""
     return [
         ("log", checkpoint.origin),
         ("entries", f"{checkpoint.size:,}"),

@@ -130,6 +130,6 @@ def _prefix(url: str) -> URL:
         prefix = URL(url)
     except ValueError:
         prefix = URL()
-    if prefix.scheme not in ("http", "https") or not prefix.host or prefix.query_string or prefix.fragment:
+    if prefix.scheme != "https" or not prefix.host or prefix.query_string or prefix.fragment:
         raise InputError("Name a log by its folder, or by a URL such as https://peer.bank.example:8443/ledger/.")
     return prefix

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from riskshare import signature
 from riskshare.encoding import base64_text, parse_base64, sha256
@@ -29,6 +30,9 @@ MAX_BYTES = 1024 * 1024
 MAX_SIGNATURES = 2048
 MAX_TIME = 2**63 - 1
 """Latest time of a cosignature, in seconds since 1970 (tlog-cosignature, Format)."""
+
+_LAST_SECOND = 253_402_300_799
+"""9999-12-31T23:59:59Z. A witness may name a later one, and what it says is shown all the same."""
 
 _ID_BYTES = 4
 _TIME_BYTES = 8
@@ -217,6 +221,11 @@ class Verified:
     key: VerifierKey
     signature: Signature
     time: int | None
+
+    @property
+    def made_at(self) -> datetime | None:
+        """`time` as a moment, at most the last second that a datetime holds; None if it tells no time."""
+        return None if self.time is None else datetime.fromtimestamp(min(self.time, _LAST_SECOND), UTC)
 
 
 def verify(note: Note, keys: Iterable[VerifierKey]) -> tuple[Verified, ...]:

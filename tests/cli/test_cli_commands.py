@@ -37,11 +37,13 @@ def commands(command, words=()):
 ALL = list(commands(get_command(cli.app)))
 
 
+PROGRAM = (sys.executable, "-c", "import sys; from riskshare.cli import main; sys.argv[0] = 'riskshare'; main()")
+
+
 def process(*words, **environment):
     """Run in a process of its own, as a person does."""
-    code = "import sys; from riskshare.cli import main; sys.argv[0] = 'riskshare'; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *words],
+        [*PROGRAM, *words],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
@@ -206,6 +208,33 @@ def test_in_a_process_of_its_own_a_failure_is_one_line(tmp_path):
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("json", [(), ("--json",)])
+def test_a_check_whose_reader_leaves_has_no_verdict(member, tmp_path, json):
+    """`riskshare check --file … | head -1`: 1 would be a hit."""
+    file = tmp_path / "many"
+    file.write_text("phone:1\n" * 20_000)
+    started = subprocess.Popen(
+        [*PROGRAM, "check", "--file", str(file), "--config", str(member), *json],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    started.stdout.readline()
+    started.stdout.close()
+    assert started.stderr.read() == b""
+    started.stderr.close()
+    assert started.wait() == 4
+
+
+def test_every_bad_identifier_of_a_command_line_is_told(run, answer, member):
+    words = ("phone:12", "phone:+14155550100", "bank_card:1", "--config", member)
+    for command in (("check",), ("list", "show"), ("list", "withdraw", "x", "--reason", "corrected")):
+        code, shown = answer(*command, *words)
+        assert code == 2
+        assert [(one["error"]["type"], one["error"]["position"]) for one in shown] == [("phone", 0), ("bank_card", 2)]
+        told = run(*command, *words).stderr.splitlines()
+        assert [line.partition(": ")[2][:13] for line in told] == ["Identifier 1:", "Identifier 3:"]
 
 
 def test_the_failure_of_a_check_is_4(run, member, monkeypatch):

@@ -37,6 +37,7 @@ from riskshare.store.exchange import OwnerCommits
 
 NAMES = ("bank", "card", "shop", "telecom", "wallet")
 NOW = datetime.now(UTC).replace(microsecond=0)
+SECOND = int(NOW.timestamp())
 _numbers = itertools.count(1)
 
 
@@ -84,15 +85,14 @@ class Own:
 
         return self.do(lambda store: store.ledger.grow(10_000, make))
 
-    def cosign(self, *names, final=True):
-        """Keep the cosignatures of these members on the head."""
+    def cosign(self, *names, final=True, time=SECOND):
+        """Keep the cosignatures of these members on the head, made at `time` in seconds since 1970."""
 
         async def work(store):
             head = await store.ledger.head()
             text = parse_signed(head.note).note.text
             made = [
-                cosign(text, witness_name(self.registry.network, name), self.keys[name].witness, int(NOW.timestamp()))
-                for name in names
+                cosign(text, witness_name(self.registry.network, name), self.keys[name].witness, time) for name in names
             ]
             await store.ledger.cosign(head.size, made, final=NOW if final else None)
 
@@ -247,8 +247,24 @@ def test_what_cannot_be_tried_is_2(own, on, run):
         ["log/checkpoint", "--policy", "log/policy"],
         ["https://", "--policy", "log/policy"],
         ["https://h/?q", "--policy", "log/policy"],
+        ["http://127.0.0.1:1", "--policy", "log/policy"],
     ):
         assert run("ledger", "verify", *words).exit_code == 2, words
+
+
+def test_a_log_that_cannot_be_reached_is_no_finding(own, on, verify, unused_tcp_port):
+    own.final(1)
+    on("export", "--out", "log")
+    code, shown = verify(f"https://127.0.0.1:{unused_tcp_port}", "--policy", "log/policy")
+    assert (code, shown["error"]["code"]) == (2, "peer_down")
+
+
+def test_a_registry_that_is_not_believed_is_no_finding(own, on, verify, network, tmp_path):
+    own.final(1)
+    on("export", "--out", "log")
+    (tmp_path / "altered").write_bytes((network / "network.json").read_bytes().replace(b'"CNY"', b'"EUR"'))
+    code, shown = verify("https://127.0.0.1:1", "--policy", "log/policy", "--registry", "altered")
+    assert (code, shown["error"]["code"]) == (2, "bad_signature")
 
 
 def test_the_policy_of_another_member_does_not_know_the_log(own, on, verify, tmp_path):
@@ -287,8 +303,8 @@ def test_a_proof_of_a_check_by_its_id(own, on, verify):
 
     own.do(work)
     own.final()
-    for text in (str(check.id), check.id.hex):
-        code, made = on("proof", text, "--out", "proof")
+    for text, out in ((str(check.id), "proof"), (check.id.hex, "again")):
+        code, made = on("proof", text, "--out", out)
         assert (code, made["kind"]) == (0, "check")
     on("export", "--out", "log")
     code, found = verify("proof", "--policy", "log/policy")
@@ -373,6 +389,16 @@ def test_a_proof_that_cannot_be_written(own, on, tmp_path):
     assert (code, shown["error"]["code"]) == (1, "disk")
 
 
+def test_a_proof_is_for_its_owner_alone_and_replaces_no_file(own, on, tmp_path):
+    [first, second] = own.final(2)
+    assert on("proof", first, "--out", "proof")[0] == 0
+    assert (tmp_path / "proof").stat().st_mode & 0o777 == 0o600
+    kept = (tmp_path / "proof").read_bytes()
+    code, shown = on("proof", second, "--out", "proof")
+    assert (code, shown["error"]["code"]) == (2, "config")
+    assert (tmp_path / "proof").read_bytes() == kept
+
+
 # --- status ---------------------------------------------------------------------------------------------
 
 
@@ -402,6 +428,18 @@ def test_who_has_cosigned_and_who_lags(own, on, run):
     text = run("ledger", "status", "--config", own.config_file).stdout
     assert "5 entries not yet" in text
     assert "3 of 4 other members" in text
+
+
+def test_a_witness_that_names_a_time_beyond_all_calendars_is_shown(own, on, run):
+    own.final(1)
+    own.keep(1)
+    own.grow()
+    own.cosign("wallet", final=False, time=2**62)
+    code, shown = on("status")
+    assert code == 0
+    [wallet] = [one for one in shown["witnesses"] if one["member"] == "wallet"]
+    assert (wallet["size"], wallet["cosigned_at"]) == (2, "9999-12-31T23:59:59.000Z")
+    assert "9999-12-31 23:59" in run("ledger", "status", "--config", own.config_file).stdout
 
 
 @pytest.mark.parametrize(("days", "missing"), [(0.02, 2), (30, 2), (179, 2), (181, 0)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from riskshare.cli.showing import MOST
+
 ONE, TWO = "phone:+8613800138000", "phone:+8613800138001"
 
 
@@ -45,6 +47,37 @@ def test_show_is_1_if_one_is_on_no_list_now(run, answer, high_risk):
     code, [entry] = answer("list", "show", TWO, "--config", high_risk)
     assert (code, entry["state"], entry["withdrawn_for"]) == (1, "withdrawn", "corrected")
     assert "or ever held it" in run("list", "show", "phone:+14155550100", "--config", high_risk).stdout
+
+
+def test_whom_it_is_about_may_stand_in_a_file(answer, high_risk, tmp_path):
+    file = tmp_path / "whom"
+    file.write_bytes(f"\ufeff{ONE}\n# a colleague's note\n\n{TWO}\n{ONE}\n".encode())
+    code, shown = answer("list", "show", "--file", file, "--config", high_risk)
+    assert (code, [entry["reason"] for entry in shown]) == (0, ["impersonation", "spoofed"])
+    code, shown = answer("list", "show", "--file", "-", "--config", high_risk, typed=f"{TWO}\n")
+    assert (code, len(shown)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"# nothing\n", "file_empty"),
+        (b"phone:+14155550100\nphone:12\n", "invalid_identifier"),
+        (b"phone:\xff\n", "file_encoding"),
+        (b"phone:+14155550100\n" * (MOST + 1), "too_many_identifiers"),
+    ],
+    ids=["empty", "bad-line", "encoding", "too-many"],
+)
+def test_a_file_to_show_that_cannot_be_used_is_2(answer, high_risk, tmp_path, data, code):
+    file = tmp_path / "whom"
+    file.write_bytes(data)
+    exit_code, [shown] = answer("list", "show", "--file", file, "--config", high_risk)
+    assert (exit_code, shown["error"]["code"]) == (2, code)
+
+
+@pytest.mark.parametrize("words", [[], [ONE, "--file", "-"]])
+def test_either_identifiers_or_a_file_are_shown(run, high_risk, words):
+    assert run("list", "show", *words, "--config", high_risk).exit_code == 2
 
 
 @pytest.mark.parametrize(

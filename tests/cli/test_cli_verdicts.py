@@ -71,6 +71,15 @@ def test_clear(capsys):
     assert "ab" * 32 in out
 
 
+@pytest.mark.parametrize("owners", [(), (("jd", "answered"),)])
+def test_a_clear_for_which_no_list_was_looked_into_says_so(capsys, owners):
+    answer = verdict("clear", owners=owners)
+    nothing = answer.model_copy(update={"owners": tuple(one.model_copy(update={"lists": {}}) for one in answer.owners)})
+    out = shown(capsys, [PHONE], nothing)
+    assert "No list was looked into: nobody publishes one of these categories." in out
+    assert "is not on any list" not in out
+
+
 def test_incomplete_is_no_clear_and_names_who_is_silent(capsys):
     out = shown(capsys, [PHONE], verdict("incomplete", owners=[("jd", "late"), ("up", "answered"), ("x", "down")]))
     assert "No hit, but 2 owners of 3 did not take part fully (jd, x): this is not a clear." in out

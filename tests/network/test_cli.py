@@ -156,6 +156,14 @@ def test_many_checks_from_a_file(shell, published):
     assert shell.run(*words, input="").returncode == 2
 
 
+def test_a_bad_option_of_checks_from_a_file_says_what_to_do(shell, published):
+    words = ("check", "--file", "-", "--config", "bank/riskshare.toml", "--reference", "x" * 10_000)
+    code, [answer] = shell.json(*words, input=f"{UNLISTED[0].canonical}\n")
+    assert (code, answer["error"]["code"]) == (4, "invalid_input")
+    assert "/reference: " in answer["error"]["message"]
+    assert "/reference: " in shell.run(*words, input=f"{UNLISTED[0].canonical}\n").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -63,7 +63,7 @@ def test_a_member_tells_what_it_holds_and_asked_and_has_logged_it_before(network
     clear = check(network, "shop", "txn-3", UNLISTED[0])
     before = {name: network.receipts(name).keys() for name in ("shop", "telecom")}
     file = tmp_path / "subject"
-    file.write_text(f"{LISTED[0].canonical}\n")
+    file.write_bytes(f"\ufeff# the request of today\n{LISTED[0].canonical}\n".encode())
     done = run(network, "shop", "audit", "tell", "--file", file, "--reason", "request 17", "--out", tmp_path / "out")
     assert done.code == 0, done.err
     [report] = done.objects
@@ -108,6 +108,24 @@ def test_an_owner_tells_of_its_lists_and_not_of_what_others_asked(network: Runni
     assert (row["list"], row["state"]) == ("telecom/fraud", "active")
     assert table(report, 1) == []
     assert any("does not learn whom" in limit for limit in report["limits"])
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", "file_empty"),
+        (b"phone:1\n", "invalid_identifier"),
+        (b"\xff\n", "file_encoding"),
+        (f"{LISTED[0].canonical}\n{LISTED[1].canonical}\n".encode(), "invalid_input"),
+    ],
+    ids=["empty", "no-identifier", "encoding", "two"],
+)
+def test_a_file_without_one_data_subject_is_refused(network: Running, tmp_path: Path, data: bytes, code: str) -> None:
+    logged = len(own_requests(network, "shop"))
+    (tmp_path / "subject").write_bytes(data)
+    done = run(network, "shop", "audit", "tell", "--file", tmp_path / "subject")
+    assert (done.code, done.objects[0]["error"]["code"]) == (2, code)
+    assert len(own_requests(network, "shop")) == logged
 
 
 def test_a_period_narrows_what_is_told(network: Running) -> None:

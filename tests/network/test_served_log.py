@@ -233,7 +233,7 @@ async def serving_nobody():
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ftp://h/", "https://", "https://h/?q=1", "https://h/#f", "https://h:x/", "nothing"]
+    "url", ["", "ftp://h/", "http://h/", "https://", "https://h/?q=1", "https://h/#f", "https://h:x/", "nothing"]
 )
 async def test_what_is_no_url_of_a_log_is_refused(url):
     with pytest.raises(InputError):
