@@ -24,6 +24,8 @@ COLUMNS: Final = ("line", "column", "code", "expected", "suggestion")
 class BadRows:
     """Takes bad rows as they come. The file is made with the first one; an older report there is written over.
 
+    Where no row is bad, an older report is taken away: it would be read as this import's.
+
     A file whose name ends in .json is written as an array of objects, any other as CSV.
     """
 
@@ -67,11 +69,21 @@ class BadRows:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            with disk_errors(self.path):
+        with disk_errors(self.path):
+            if self._file is not None:
                 if self._json:
                     self._file.write("\n]\n")
                 self._file.close()
+            elif error is None and self._is_report():
+                self.path.unlink()
+
+    def _is_report(self) -> bool:
+        """Whether what lies there began as a report does; a file of somebody else's stays."""
+        begins = b'[\n{"line": ' if self._json else ",".join(COLUMNS).encode()
+        if not self.path.is_file():
+            return False
+        with self.path.open("rb") as file:
+            return file.read(len(begins)) == begins
 
     def to_json(self) -> dict[str, Any]:
         """For a program."""

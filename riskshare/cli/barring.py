@@ -68,9 +68,10 @@ def add_rules(config_file: Path, wish: Wish, *, json: bool) -> int:
         screen.note(f"Rule {one.place:,} of {wish.file}: {one.message}")
     if bad and not wish.skip_bad:
         screen.result({"added": 0, "bad": [{"place": one.place, "message": one.message} for one in bad]})
+        is_, them = ("is", "it") if len(bad) == 1 else ("are", "them")
         screen.say(
-            f"Nothing was changed: {counted(len(bad), 'rule')} of the file are not understood. Correct them, or add"
-            f" the other {len(rules):,} with --bad-rows skip.",
+            f"Nothing was changed: {counted(len(bad), 'rule')} of the file {is_} not understood. Correct {them}, or"
+            f" leave {them} out with --bad-rows skip.",
             "bold red",
         )
         return 1
@@ -106,7 +107,8 @@ async def _add(config_file: Path, wish: Wish, rules: list[NeverRule], bad: list[
     if wish.dry_run:
         screen.say(f"Dry run: {counted(len(rules), 'rule')} would be added; nothing was changed.", "bold")
         return
-    known = f", {len(kept) - new:,} were there already" if new < len(kept) else ""
+    old = len(kept) - new
+    known = f", {old:,} {'was' if old == 1 else 'were'} there already" if old else ""
     gone = counted(sum(withdrawn.values()), "entry", "entries")
     screen.say(f"{counted(new, 'rule')} added{known}; {gone} withdrawn.", "bold green")
 

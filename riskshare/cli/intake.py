@@ -220,8 +220,9 @@ def _headline(full: str, wish: Wish, report: Report) -> tuple[str, str]:
             "bold red",
         )
     if report.bad and not wish.skip_bad:
-        text = f"Nothing was changed in {full}: {bad}. Correct them, or import the other {report.good:,} with"
-        return f"{text} --bad-rows skip; then it would be:", "bold red"
+        them = "it" if report.bad_rows == 1 else "them"
+        text = f"Nothing was changed in {full}: {bad}. Correct {them}, or leave {them} out with --bad-rows skip;"
+        return f"{text} then it would be:", "bold red"
     if wish.dry_run:
         return f"Dry run: nothing was changed in {full}. Without --dry-run it would be:", "bold"
     return f"Imported {good} into {full}" + (f", and left out {bad}." if report.bad else "."), "bold green"

@@ -39,7 +39,8 @@ async def _end(config_file: Path, keyset: str, reason: str, screen: Screen) -> N
             )
         running = await peer_runs(own.store)
     screen.result({"keyset": keyset, "ended": ended, "reason": reason, "peer_running": running})
-    screen.say(f"Ended: epoch {', '.join(map(str, ended))} of the keyset {keyset} ({reason}).", "green")
+    epochs = "epoch" if len(ended) == 1 else "epochs"
+    screen.say(f"Ended: {epochs} {', '.join(map(str, ended))} of the keyset {keyset} ({reason}).", "green")
     if running:
         screen.say("The running peer publishes the lists anew; riskshare list status shows when they are out.")
     else:

@@ -72,8 +72,8 @@ async def _rotate(config_file: Path, wish: Wish, screen: Screen) -> None:
 def _say(done: Rotated, screen: Screen, *, running: bool, published: bool) -> None:
     epoch = done.epoch
     went = "Went on with" if done.resumed else "Computed"
-    listed = counted(len(done.lists), "list")
-    screen.say(f"{went} epoch {epoch.number} of the keyset {epoch.keyset}: {listed}, {done.rows:,} rows.", "green")
+    sizes = f"{counted(len(done.lists), 'list')}, {counted(done.rows, 'row')}"
+    screen.say(f"{went} epoch {epoch.number} of the keyset {epoch.keyset}: {sizes}.", "green")
     if published:
         screen.say(f"It is published, until {minute(epoch.not_after)}; the old one ends after the change-over.")
     elif running:

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from riskshare.cli.column_widths import column_widths
+
 WIDE: Final = 200
 """Width where nobody looks at a terminal: a log or a pipe breaks no cells."""
 
@@ -39,14 +41,25 @@ class Screen:
             self.out.print(_text(text, style), soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()) -> None:
-        """Print a table for a person, unless JSON is wanted; the columns named in `right` hold numbers."""
+        """Print a table for a person, unless JSON is wanted; the columns named in `right` hold numbers.
+
+        Where the terminal is too narrow for it, each row is shown as names with values, one a line.
+        """
         if self.as_json:
             return
+        made = [[_text(cell) for cell in row] for row in rows]
+        texts = [[name, *(row[place].plain for row in made)] for place, name in enumerate(columns)]
+        widths = column_widths(texts, self.out.width)
+        if widths is None:
+            for row in made:
+                self.say()
+                self.pairs((name, cell) for name, cell in zip(columns, row, strict=True) if cell)
+            return
         table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(_text(cell) for cell in row))
+        for column, width in zip(columns, widths, strict=True):
+            table.add_column(column, justify="right" if column in right else "left", width=width)
+        for row in made:
+            table.add_row(*row)
         self.out.print(table)
 
     def pairs(self, pairs: Iterable[tuple[str, str | Text]]) -> None:

@@ -86,7 +86,7 @@ def prefix_rule(text: str, note: str = "") -> NeverRule:
         return NeverRule(type_, "prefix", _domain(value), note)
     if type_ not in _PREFIXES:
         raise _invalid(
-            f"A prefix is one of a {', '.join(_PREFIXES)} or domain. Name single identifiers of other types."
+            f"A prefix is of the type {', '.join(_PREFIXES)} or domain. Name single identifiers of other types."
         )
     form, expected = _PREFIXES[type_]
     value = value.strip().upper()

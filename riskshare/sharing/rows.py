@@ -227,7 +227,7 @@ class Rules:
     def judge(self, line: int, cells: Sequence[Cell]) -> Row | BadRow:
         """The row of that line."""
         if len(cells) != self._width:
-            expected = f"The line has {len(cells)} columns, the first one {self._width}."
+            expected = f"The line has {len(cells)} column{'s' * (len(cells) != 1)}, the first one {self._width}."
             return BadRow(line, "", "columns", expected, for_width(len(cells), self._width))
         for index, called in self._needed:
             if type(odd := cells[index]) is Odd:

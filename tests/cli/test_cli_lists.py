@@ -229,6 +229,31 @@ def test_the_table_of_bad_rows_has_suggestions_only_where_one_is_certain(run, tm
     assert (tmp_path / "high-risk.bad-rows.csv").read_text().startswith("line,column,code,expected,suggestion")
 
 
+@pytest.mark.parametrize("name", ["high-risk.bad-rows.csv", "report.json"])
+def test_where_no_row_is_bad_no_older_report_is_left(answer, tmp_path, high_risk, dirty_file, clean_file, name):
+    options = ["--config", high_risk, "--bad-rows-file", tmp_path / name]
+    assert answer("list", "import", "high-risk", dirty_file, *options)[0] == 1
+    assert (tmp_path / name).exists()
+    code, [done] = answer("list", "import", "high-risk", clean_file, *options)
+    assert (code, done["bad_rows_file"], (tmp_path / name).exists()) == (0, None, False)
+
+
+def test_what_is_no_report_is_not_taken_away(run, tmp_path, high_risk, clean_file):
+    (tmp_path / "mine").write_text("line by line\n")
+    options = ["--config", high_risk, "--bad-rows-file", tmp_path / "mine"]
+    assert run("list", "import", "high-risk", clean_file, *options).exit_code == 0
+    assert (tmp_path / "mine").read_text() == "line by line\n"
+
+
+def test_an_import_that_fails_leaves_the_older_report(run, tmp_path, high_risk, dirty_file):
+    options = ["--config", high_risk, "--bad-rows-file", tmp_path / "report.csv"]
+    assert run("list", "import", "high-risk", dirty_file, *options).exit_code == 1
+    before = (tmp_path / "report.csv").read_bytes()
+    (tmp_path / "empty.csv").write_text("")
+    assert run("list", "import", "high-risk", tmp_path / "empty.csv", *options).exit_code == 2
+    assert (tmp_path / "report.csv").read_bytes() == before
+
+
 def test_the_report_can_be_json(run, tmp_path, high_risk, dirty_file):
     words = ["high-risk", dirty_file, "--config", high_risk, "--bad-rows-file", "report.json"]
     assert run("list", "import", *words).exit_code == 1
