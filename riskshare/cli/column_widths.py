@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-GAP = 3
+GAP = 2
 """Cells of space between two columns."""
 
 EDGES = 2

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from riskshare.cli.column_widths import column_widths
+from riskshare.cli.column_widths import GAP, column_widths
 
 WIDE: Final = 200
 """Width where nobody looks at a terminal: a log or a pipe breaks no cells."""
@@ -55,7 +55,7 @@ class Screen:
                 self.say()
                 self.pairs((name, cell) for name, cell in zip(columns, row, strict=True) if cell)
             return
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        table = Table(box=SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0), pad_edge=False, header_style="bold")
         for column, width in zip(columns, widths, strict=True):
             table.add_column(column, justify="right" if column in right else "left", width=width)
         for row in made:
