@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -43,10 +44,10 @@ def show(outcome: Outcome, console: Console) -> None:
 
 
 def _show_lists(outcome: Outcome, console: Console) -> None:
-    table = Table(title="Published lists", title_justify="left", header_style="bold")
-    for column in ("owner", "list", "category", "identifiers of types"):
-        table.add_column(column)
-    table.add_column("entries", justify="right")
+    table = Table(title="Published lists", title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for column, whole in (("owner", False), ("list", True), ("category", True), ("identifiers of types", False)):
+        table.add_column(column, no_wrap=whole)  # of 80 columns there is room for these words
+    table.add_column("entries", justify="right", no_wrap=True)
     for each in LISTS:
         entries = outcome.scenario.entries[each.full_name]
         table.add_row(_TITLES[each.member], each.name, each.category, ", ".join(each.types), f"{len(entries):,}")
