@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from typing import Annotated, Any, Final
 
@@ -30,9 +31,18 @@ class Commands(TyperGroup):
         except RiskshareError as error:
             say_error(error, as_json=bool(ctx.meta.get(JSON)))
             raise typer.Exit(_exit_code(ctx, error)) from error
-        except BrokenPipeError as error:  # whoever reads has seen enough; a pipe ends in silence
+        except BrokenPipeError as error:
+            if not _unread():  # some other pipe; of this error typer would say nothing
+                raise ConnectionError("a pipe broke that is not standard output") from error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered is written at the exit
             raise typer.Exit(failure_of(ctx.invoked_subcommand or "")) from error
+
+
+def _unread() -> bool:
+    """Whether standard output is a pipe whose reader has seen enough: that is no failure to be told of."""
+    looked = select.poll()
+    looked.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in looked.poll(0))
 
 
 def _exit_code(ctx: Any, error: RiskshareError) -> int:

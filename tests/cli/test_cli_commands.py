@@ -227,6 +227,28 @@ def test_a_check_whose_reader_leaves_has_no_verdict(member, tmp_path, json):
     assert started.wait() == 4
 
 
+BROKEN = """
+import errno, sys
+import riskshare.cli.asking
+from riskshare.cli import main
+
+def ask(*_, **__):
+    raise BrokenPipeError(errno.EPIPE, "phone:+14155550100")
+
+riskshare.cli.asking.ask = ask
+main()
+"""
+
+
+def test_a_broken_pipe_that_is_not_standard_output_is_told():
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN, "check", "phone:+14155550100"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 4
+    assert "Error (internal)" in done.stderr
+    assert "4155550100" not in done.stdout + done.stderr
+
+
 def test_every_bad_identifier_of_a_command_line_is_told(run, answer, member):
     words = ("phone:12", "phone:+14155550100", "bank_card:1", "--config", member)
     for command in (("check",), ("list", "show"), ("list", "withdraw", "x", "--reason", "corrected")):
