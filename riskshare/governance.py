@@ -247,12 +247,7 @@ def admit(
 def proposed_members(
     old: Registry, requests: Sequence[Path], *, now: datetime, quota: Quota | None = None
 ) -> dict[str, Member]:
-    """What the requests (files) would make of the version after `old`: members that are new or changed, by name.
-
-    Raises:
-        ConfigError: a file cannot be read. RegistryError: as `admit`.
-
-    """
+    """What requests (files) would make of members, new or changed, by name. Raises ConfigError, RegistryError."""
     read = [rules.read_request(_read_file(path, MAX_REQUEST)) for path in requests]
     return rules.admit_members(old, read, now=now, quota=quota)
 

@@ -19,7 +19,7 @@ from riskshare.cli.identifier_lines import no_identifier, opened_lines
 from riskshare.cli.periods import Period, read_period
 from riskshare.cli.screen import Screen, minute
 from riskshare.encoding import format_time
-from riskshare.errors import IdentifierError, InputError
+from riskshare.errors import ConfigError, IdentifierError, InputError
 from riskshare.membership.identifier import Identifier, mask, parse
 from riskshare.membership.record import Record
 from riskshare.peer.opening import now
@@ -54,11 +54,14 @@ def tell(config_file: Path, wish: Wish, *, json: bool) -> int:
     """Tell of one identifier; gives the exit code: 3 if some checks could not be opened.
 
     Raises:
-        InputError: no identifier, or a file of several; a period that is none. ConfigError: no such file.
+        InputError: no identifier, a file of several or that cannot be read; a period that is none.
         StoreError: the request could not be logged, so nothing is shown; or the records cannot be read.
 
     """
-    identifier = parse(wish.identifier) if wish.file is None else _read(wish.file)
+    try:
+        identifier = parse(wish.identifier) if wish.file is None else _read(wish.file)
+    except ConfigError as error:
+        raise InputError(error.message) from error
     period = read_period(wish.since or "1970-01-01", wish.until or "8999-12-31")
     return asyncio.run(_tell(config_file, identifier, period, wish, Screen(as_json=json)))
 
