@@ -193,6 +193,9 @@ class _Told:
         number, word = len(self._done), _DONE[self._change.action]
         text = f"{counted(number, 'entry', 'entries')} of {self._full} {word} ({self._change.reason})."
         screen.say(text, "green" if number else "")
+        gone = sum(one.was == "withdrawn" for one in self._done)
+        if gone and word == "withdrawn":
+            screen.say(f"Of these, off the list before: {gone:,}. No file lists them again from now on.")
         upheld = sum(one.upheld for one in self._done)
         if upheld and word == "restored":
             screen.say(f"Of these, an appeal had been upheld before: {upheld:,}.", "yellow")

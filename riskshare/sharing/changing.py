@@ -120,7 +120,7 @@ class Decider:
             self._data_key.case_handle(case, name) if case else None,
             state,
             change,
-            refuse=self._refusing(never, of_case=bool(case)),
+            refuse=self._refusing(change.reason, never, of_case=bool(case)),
             reseal=self._reseal,
             never_upto=None if never is None else never.upto,
             atomic=atomic,
@@ -130,12 +130,12 @@ class Decider:
             raise InputError("No entry of this list has that case reference.", code="unknown_case")
         return in_order(settled)
 
-    def _refusing(self, never: NeverList | None, *, of_case: bool) -> Refuse:
+    def _refusing(self, reason: str, never: NeverList | None, *, of_case: bool) -> Refuse:
         now = self._now()
 
         def refuse(of: ListRow, entry: StoredEntry, state: State) -> Refusal | None:
-            code = refusal(entry, state, now, timedelta(days=self._most_days(of.category)))
-            if of_case and entry.state == state:
+            code = refusal(entry, state, reason, now, timedelta(days=self._most_days(of.category)))
+            if code == "not_listed" and of_case and entry.state == state:
                 code = "unchanged"  # nobody said that this one is on the list
             if code is None and never is not None and never.matching(self._identifier(of, entry)) is not None:
                 code = "never_listed"

@@ -94,6 +94,15 @@ def joined(
     return added, {label: reason for label, reason in withdrawn.items() if reason == REASON or may_be_listed(label)}
 
 
+def needs_word(view: ListView, label: bytes, reason: str) -> bool:
+    """Whether a delta behind `view` is to tell of a withdrawal: not of what is not listed there.
+
+    An upheld appeal is always told, once: an entry may be long withdrawn for another reason then, and who has reported
+    the hit to a customer is to hear of it.
+    """
+    return view.find(label) is not None or (reason == REASON and view.withdrawal(label) != REASON)
+
+
 def each_once(segments: Sequence[SegmentRow]) -> list[SegmentRow]:
     """Of two that are equal to the byte the last, which decides alone: a snapshot names each file once."""
     return [*{segment.ref: segment for segment in reversed(segments)}.values()][::-1]

@@ -22,7 +22,7 @@ from riskshare.errors import SegmentError
 from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
 from riskshare.sharing.build import PlainRow, StoredRow, build_rows, stored_row
-from riskshare.sharing.compaction import young_deltas
+from riskshare.sharing.compaction import needs_word, young_deltas
 from riskshare.sharing.entry import DataKey
 from riskshare.sharing.kept import EpochRow, ListRow, SegmentRow, SnapshotRow, StoredEntry
 from riskshare.sharing.marks import Marks, Run
@@ -399,8 +399,8 @@ class Composer:
                 reason = reasons.popleft()
                 if reason is None:
                     added.update(rows)
-                else:  # what no snapshot has shown needs no word
-                    withdrawn.update((label, reason) for label, _ in rows if view.find(label) is not None)
+                else:
+                    withdrawn.update((label, reason) for label, _ in rows if needs_word(view, label, reason))
                 if len(added) + len(withdrawn) > self._most_changes:
                     raise TooManyChanges
         if not added and not withdrawn:

@@ -4,6 +4,7 @@ active ----------> disputed      dispute; it still answers, marked as disputed
 active, disputed -> withdrawn    withdraw, or its term is over
 disputed --------> active        restore
 withdrawn -------> active        restore, if its term is not over and no rule of the never-list names it
+withdrawn -------> withdrawn     withdraw because an appeal was upheld: from then on no file lists it again
 """
 
 from __future__ import annotations
@@ -56,15 +57,24 @@ class Settled:
         return self.reason == UPHELD
 
 
-def refusal(entry: StoredEntry, state: State, now: datetime, longest: timedelta) -> Refusal | None:
-    """Why an entry cannot be given that state now, None if it can. `longest` is the longest term of its category."""
+def refusal(entry: StoredEntry, state: State, reason: str, now: datetime, longest: timedelta) -> Refusal | None:
+    """Why an entry cannot be given that state for that reason now, None if it can.
+
+    `longest` is the longest term of its category.
+    """
     if entry.state == "withdrawn" and state != "active":
-        return "not_listed"
+        newly_upheld = state == "withdrawn" and reason == UPHELD != entry.reason
+        return None if newly_upheld else "not_listed"
     if entry.state == state:
         return "unchanged"
-    if state == "active" and (entry.valid_until <= now or entry.valid_until - entry.valid_from > longest):
-        return "term_over"
-    return None
+    return "term_over" if state == "active" and _is_over(entry, now, longest) else None
+
+
+def _is_over(entry: StoredEntry, now: datetime, longest: timedelta) -> bool:
+    """Whether an entry cannot stand any more. A disputed one does: until it has stood for the longest term, at most."""
+    if entry.state == "disputed":
+        return min(entry.valid_until, entry.valid_from + longest) <= now
+    return entry.valid_until <= now or entry.valid_until - entry.valid_from > longest
 
 
 def effect(state: State | None, reason: str | None, *, same: bool) -> Effect:

@@ -91,11 +91,11 @@ async def batches(entries: Sequence[StoredEntry]) -> AsyncIterator[list[StoredEn
 
 
 def _counted(changing: Sequence[StoredEntry], state: State) -> ChangeCounts:
-    """What is done to these entries; that of the withdrawn ones which are restored makes the list longer."""
+    """What is done to these entries; what was withdrawn before makes the list longer if restored, and else as it is."""
     number = len(changing)
+    again = sum(one.state == "withdrawn" for one in changing)
     if state == "withdrawn":
-        return ChangeCounts(withdrawn=number)
+        return ChangeCounts(withdrawn=number - again)
     if state == "disputed":
         return ChangeCounts(disputed=number)
-    again = sum(one.state == "withdrawn" for one in changing)
     return ChangeCounts(relisted=again, restored=number - again)

@@ -57,6 +57,20 @@ def test_a_case_is_decided_as_a_whole(decide, run, high_risk):
     assert (code, shown["error"]["code"]) == (2, "unknown_case")
 
 
+def test_an_upheld_appeal_of_what_is_off_the_list_is_kept_and_told(decide, run, answer, high_risk, tmp_path):
+    decide("withdraw", LISTED[0], reason="corrected")
+    options = ("--reason", "appeal_upheld", "--config", high_risk)
+    result = run("list", "withdraw", "high-risk", LISTED[0], LISTED[1], *options)
+    assert result.exit_code == 0
+    assert "2 entries of jd/high-risk withdrawn (appeal_upheld)" in result.stdout
+    assert "Of these, off the list before: 1." in result.stdout
+    shown = run("list", "show", LISTED[0], "--config", high_risk)
+    assert "corrected" in shown.stdout
+    assert "appeal_upheld" in shown.stdout
+    _, [told] = answer("list", "import", "high-risk", tmp_path / "three.csv", "--config", high_risk)
+    assert (told["barred"], told["relisted"]) == (2, 0)
+
+
 def test_who_does_it_can_be_named(decide):
     _, shown = decide("dispute", LISTED[0], "--author", "appeals desk")
     assert shown["author"] == "appeals desk"

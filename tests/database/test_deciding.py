@@ -44,11 +44,15 @@ class Desk:
         )
 
     async def open(self):
-        of = await self.store.lists.create_list("fraud", "telecom_fraud", "default")
+        await self.store.lists.create_list("fraud", "telecom_fraud", "default")
+        await self.import_all()
+
+    async def import_all(self):
+        of = await self.store.lists.list_named("fraud")
         cases = ["A", "A", "B", "", "", ""]
         rows = "\n".join(["identifier,case", *(f"{n},{case}" for n, case in zip(NUMBERS, cases, strict=True))])
         importer = importer_over(self.store.imports, KEY, self.clock)
-        await importer.run(of, io.BytesIO(rows.encode()), Defaults("telecom_fraud", days=90), OPS)
+        return await importer.run(of, io.BytesIO(rows.encode()), Defaults("telecom_fraud", days=90), OPS)
 
     async def decide(self, change, *numbers, **options):
         of = await self.store.lists.list_named("fraud")
@@ -96,6 +100,32 @@ async def test_what_was_withdrawn_is_restored_while_its_term_lasts(desk):
     desk.clock.wait(days=91)
     assert await desk.decide(RESTORE, NUMBERS[1]) == ["term_over"]
     assert (await desk.states())[:2] == [("active", False), ("withdrawn", False)]
+
+
+@pytest.mark.parametrize("by", ["identifier", "case"])
+async def test_an_appeal_is_upheld_of_an_entry_that_is_withdrawn_already(desk, sql, by):
+    """From then on no file lists it again; the list gets no shorter a second time."""
+    await desk.decide(withdrawal("corrected"), NUMBERS[2])
+    asked = {"case": "B"} if by == "case" else {}
+    chosen = [] if by == "case" else [NUMBERS[2]]
+    assert await desk.decide(withdrawal("appeal_upheld"), *chosen, **asked) == [None]
+    last = await sql.fetchrow("select * from list_changes order by number desc limit 1")
+    assert (last["reason"], last["withdrawn"]) == ("appeal_upheld", 0)
+    assert (await desk.store.lists.list_named("fraud")).listed == 5
+    assert await sql.fetchval("select array_agg(state || reason) from entry_versions where reason <> ''") == [
+        "withdrawncorrected"
+    ]
+    again = await desk.import_all()
+    assert (again.counts.barred, again.counts.relisted) == (1, 0)
+    assert (await desk.states())[2] == ("withdrawn", False)
+
+
+async def test_a_disputed_entry_is_restored_although_the_network_allows_less_by_now(desk):
+    await desk.decide(DISPUTE, NUMBERS[0], NUMBERS[1])
+    desk.most_days = 30
+    assert await desk.decide(RESTORE, NUMBERS[0]) == [None]
+    desk.clock.wait(days=30)
+    assert await desk.decide(RESTORE, NUMBERS[1]) == ["term_over"], "it has stood for as long as it may"
 
 
 async def test_what_stands_longer_than_the_network_allows_by_now_is_not_restored(desk):

@@ -95,6 +95,25 @@ async def test_an_entry_that_no_snapshot_has_shown_is_withdrawn_without_a_word(d
     assert await publisher.refresh() == 0
 
 
+async def test_an_appeal_upheld_of_what_was_withdrawn_before_is_told_once(desk, of):
+    """Readers had it as a hit until it was withdrawn for another reason: their customers are to hear of the appeal."""
+    publisher = desk.publisher()
+    await publisher.refresh()
+    desk.change(of, PHONES[0], reason="corrected")
+    await publisher.refresh()
+    desk.change(of, PHONES[0], reason="appeal_upheld")
+    assert await publisher.refresh() == 1
+    desk.put(of, PHONES[20])
+    assert await publisher.refresh() == 1
+    found = await shown(desk, of)
+    assert [list(delta.withdrawn.values()) for delta in found.list.view.deltas] == [
+        ["corrected"],
+        ["appeal_upheld"],
+        [],
+    ]
+    assert found.listed() == [*PHONES[1:10], PHONES[20]]
+
+
 async def test_an_expired_entry_is_withdrawn(desk, of):
     publisher = desk.publisher()
     desk.put(of, PHONES[30], days=1)

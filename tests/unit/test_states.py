@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskshare.sharing.kept import STATES, StoredEntry
+from riskshare.sharing.segment import REASONS
 from riskshare.sharing.states import SENTENCES, Settled, effect, refusal
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -33,21 +34,36 @@ def entry(state="active", reason=None, *, since=NOW - timedelta(days=1), until=N
     ],
 )
 def test_what_may_follow_what(was, wanted, code):
-    assert refusal(entry(was, "corrected" if was == "withdrawn" else None), wanted, NOW, LONGEST) == code
+    assert refusal(entry(was, "corrected" if was == "withdrawn" else None), wanted, "corrected", NOW, LONGEST) == code
 
 
 def test_what_is_over_is_not_restored():
-    assert refusal(entry("withdrawn", "expired", until=NOW), "active", NOW, LONGEST) == "term_over"
-    assert refusal(entry("disputed", until=NOW), "active", NOW, LONGEST) == "term_over"
+    assert refusal(entry("withdrawn", "expired", until=NOW), "active", "a new look", NOW, LONGEST) == "term_over"
+    assert refusal(entry("disputed", until=NOW), "active", "a new look", NOW, LONGEST) == "term_over"
     later = entry("withdrawn", "expired", until=NOW + timedelta(seconds=1))
-    assert refusal(later, "active", NOW, LONGEST) is None
+    assert refusal(later, "active", "a new look", NOW, LONGEST) is None
 
 
 def test_what_would_stand_longer_than_allowed_by_now_is_not_restored():
-    assert refusal(entry("withdrawn", "corrected"), "active", NOW, timedelta(days=91)) is None
-    assert refusal(entry("withdrawn", "corrected"), "active", NOW, timedelta(days=90)) == "term_over"
+    assert refusal(entry("withdrawn", "corrected"), "active", "a new look", NOW, timedelta(days=91)) is None
+    assert refusal(entry("withdrawn", "corrected"), "active", "a new look", NOW, timedelta(days=90)) == "term_over"
     # Everything else is allowed, whatever the term.
-    assert refusal(entry(), "withdrawn", NOW, timedelta(days=1)) is None
+    assert refusal(entry(), "withdrawn", "corrected", NOW, timedelta(days=1)) is None
+
+
+def test_a_disputed_entry_is_restored_as_long_as_it_stands():
+    """A maximum that became shorter does not take it off at once: only when it has stood so long."""
+    disputed = entry("disputed")
+    assert refusal(disputed, "active", "a new look", NOW, timedelta(days=1, seconds=1)) is None
+    assert refusal(disputed, "active", "a new look", NOW, timedelta(days=1)) == "term_over"
+
+
+def test_an_upheld_appeal_is_noted_of_what_is_withdrawn_already():
+    for reason in set(REASONS) - {"appeal_upheld"}:
+        assert refusal(entry("withdrawn", reason), "withdrawn", "appeal_upheld", NOW, LONGEST) is None
+    assert refusal(entry("withdrawn", "appeal_upheld"), "withdrawn", "appeal_upheld", NOW, LONGEST) == "not_listed"
+    assert refusal(entry("withdrawn", "appeal_upheld"), "withdrawn", "corrected", NOW, LONGEST) == "not_listed"
+    assert refusal(entry("withdrawn", "corrected"), "disputed", "appeal_upheld", NOW, LONGEST) == "not_listed"
 
 
 @pytest.mark.parametrize(
@@ -73,9 +89,10 @@ def test_an_upheld_appeal_is_remembered():
     assert not Settled(b"", "withdrawn", "corrected", None).upheld
 
 
-@given(st.sampled_from(STATES), st.sampled_from(STATES), st.integers(-9, 9))
-def test_whatever_is_refused_has_a_sentence(was, wanted, days):
-    code = refusal(entry(was, until=NOW + timedelta(days=days), since=NOW - timedelta(days=30)), wanted, NOW, LONGEST)
+@given(st.sampled_from(STATES), st.sampled_from(STATES), st.sampled_from(REASONS), st.integers(-9, 9))
+def test_whatever_is_refused_has_a_sentence(was, wanted, reason, days):
+    old = entry(was, until=NOW + timedelta(days=days), since=NOW - timedelta(days=30))
+    code = refusal(old, wanted, reason, NOW, LONGEST)
     assert code is None or SENTENCES[code].endswith(".")
     if wanted == "withdrawn":
-        assert (code is None) == (was != "withdrawn")
+        assert (code is None) == (was != "withdrawn" or reason == "appeal_upheld")
