@@ -50,7 +50,11 @@ class ImportRequest(Request):
     reason: RecordText = Field("reported", min_length=1, description="Why they are listed.")
     evidence: RecordText = Field("", description="What it rests on.")
     appeal: RecordText = Field("", description="Where a person concerned can appeal.")
-    days: StrictStr = Field("180", pattern=r"^[1-9][0-9]{0,3}$", description="How long entries are valid.")
+    days: StrictStr | None = Field(
+        None,
+        pattern=r"^[1-9][0-9]{0,3}$",
+        description="How long entries are valid; 180 without it, or what is allowed.",
+    )
     map: list[Header] = Field(
         default_factory=list, max_length=8, description="FIELD=COLUMN: the column that holds a field; may be repeated."
     )
@@ -76,6 +80,7 @@ class CountsModel(Model):
     withdrawn: int
     same: int
     disputed: int = Field(description="Left as they are.")
+    missing_disputed: int = Field(description="Left as they are although the file, the whole list, does not name them.")
     barred: int = Field(description="Left off: an appeal was upheld.")
     repeated: int
 

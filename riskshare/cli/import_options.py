@@ -32,7 +32,9 @@ LevelOption = Annotated[str, typer.Option("--level", help="Risk level: low, medi
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why they are listed.")]
 EvidenceOption = Annotated[str, typer.Option("--evidence", help="What it rests on.")]
 AppealOption = Annotated[str, typer.Option("--appeal", help="Where a person concerned can appeal.")]
-DaysOption = Annotated[int, typer.Option("--days", help="How long entries are valid.")]
+DaysOption = Annotated[
+    int | None, typer.Option("--days", help="How long entries are valid; 180 without it, or what the network allows.")
+]
 RegionOption = Annotated[str, typer.Option("--region", help="Country of phone numbers without +, such as CN.")]
 MapOption = Annotated[
     list[str] | None,

@@ -27,7 +27,7 @@ from riskshare.peer.intake import columns_of, importer_of
 from riskshare.sharing.importing import Order, Report
 from riskshare.sharing.kept import ListRow
 from riskshare.sharing.reading import HEAD_BYTES, format_of
-from riskshare.sharing.rows import Defaults
+from riskshare.sharing.rows import Defaults, usual_days
 from riskshare.sharing.staged import Called, ImportRow
 
 _KINDS: Final = (
@@ -37,6 +37,7 @@ _KINDS: Final = (
     ("withdrawn", "withdrawn, as the file does not name them"),
     ("same", "already there"),
     ("disputed", "disputed, left as they are"),
+    ("missing_disputed", "disputed, left as they are, though the file does not name them"),
     ("barred", "left off: an appeal was upheld"),
     ("repeated", "repeated in the file"),
 )
@@ -44,11 +45,15 @@ _KINDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be imported, and how. The category of `defaults` is filled in from the list."""
+    """What is to be imported, and how. `defaults` get their category from the list, and their term from `days`.
+
+    Without `days` it is the usual one, or what the network allows.
+    """
 
     name: str
     file: Path
     defaults: Defaults
+    days: int | None
     skip_bad: bool
     bad_rows_file: Path | None
     replace: bool
@@ -113,7 +118,8 @@ class _Watched:
 
 async def _called(own: Own, of: ListRow, wish: Wish, screen: Screen) -> Called:
     most = own.member.registry.most_days(of.category)
-    asked = replace(wish.defaults, category=of.category, most_days=most)
+    days = usual_days(most) if wish.days is None else wish.days
+    asked = replace(wish.defaults, category=of.category, days=days, most_days=most)
     called = await columns_of(own.store, of, asked, wish.author, saved=wish.saved_mapping)
     if called.saved is not None and called.saved.saved_at is not None:
         screen.note(

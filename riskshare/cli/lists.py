@@ -159,7 +159,7 @@ def import_file(
     reason: ReasonOption = "reported",
     evidence: EvidenceOption = "",
     appeal: AppealOption = "",
-    days: DaysOption = 180,
+    days: DaysOption = None,
     region: RegionOption = "",
     map_: MapOption = None,
     no_mapping: NoMappingOption = False,
@@ -183,13 +183,13 @@ def import_file(
     from riskshare.cli.intake import Wish, import_into
     from riskshare.sharing.rows import Defaults, parse_fields
 
-    defaults = Defaults(
-        "", type_, column, region, level, reason, evidence, appeal, days, fields=parse_fields(map_ or ())
-    )
+    fields = parse_fields(map_ or ())
+    defaults = Defaults("", type_, column, region, level, reason, evidence, appeal, fields=fields)
     wish = Wish(
         name=name,
         file=file,
         defaults=defaults,
+        days=days,
         skip_bad=bad_rows is BadRows.skip,
         bad_rows_file=bad_rows_file,
         replace=replace,

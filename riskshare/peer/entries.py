@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import final
 
 from riskshare.api_entries import EntriesResponse, EntryModel, EntryRequest, EntryResult, UpsertRequest
@@ -81,7 +82,7 @@ class OwnEntries:
         of = await self._list(list_name)
 
         def response(outcome: Sequence[Settled]) -> EntriesResponse:
-            return self._response(of, [_settled(place, action, one) for place, one in enumerate(outcome)])
+            return self._response(of, [_settled(place, action, one) for place, one in enumerate(_once(outcome))])
 
         outcome = await self._decider.decide(
             of,
@@ -126,6 +127,14 @@ def _cells(entry: EntryRequest) -> tuple[str, ...]:
 def _upserted(place: int, one: Upserted) -> EntryResult:
     state = one.effect if one.effect is not None and one.done else "none"
     return EntryResult(entry=place, done=one.done, state=state, code=one.code, message=one.message)
+
+
+def _once(outcome: Sequence[Settled]) -> Iterator[Settled]:
+    """What became of each entry; one that is named again finds what was asked for done already."""
+    seen: set[bytes] = set()
+    for one in outcome:
+        yield replace(one, code="unchanged") if one.code is None and one.handle in seen else one
+        seen.add(one.handle)
 
 
 def _settled(place: int, action: Action, one: Settled) -> EntryResult:

@@ -29,7 +29,7 @@ from riskshare.peer.opening import Member
 from riskshare.sharing.importing import Order, Watcher
 from riskshare.sharing.kept import ListRow
 from riskshare.sharing.reading import HEAD_BYTES, Format, format_of
-from riskshare.sharing.rows import Defaults, parse_fields
+from riskshare.sharing.rows import Defaults, parse_fields, usual_days
 from riskshare.sharing.staged import Called, ImportRow, SavedMapping
 from riskshare.store.store import Store
 
@@ -142,6 +142,7 @@ class OwnImports:
         return found
 
     def _defaults(self, of: ListRow, wanted: ImportRequest) -> Defaults:
+        most = self._most_days(of.category)
         return Defaults(
             of.category,
             wanted.type,
@@ -151,8 +152,8 @@ class OwnImports:
             wanted.reason,
             wanted.evidence,
             wanted.appeal,
-            int(wanted.days),
-            self._most_days(of.category),
+            usual_days(most) if wanted.days is None else int(wanted.days),
+            most,
             parse_fields(wanted.map),
         )
 

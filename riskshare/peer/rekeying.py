@@ -59,11 +59,7 @@ async def rotate_data_key(config: Config, source: KeySource, store: Store, progr
 
     """
     async with _alone(store):
-        if await store.data_keys.staged():
-            raise InputError(
-                "An import is not over, and its rows are sealed under the present key: finish or cancel it first.",
-                code="import_open",
-            )
+        await _refuse_open_imports(store)
         current = DataKey(source.read("data"))
         state = await store.data_keys.first(current.fingerprint)
         former, following = _both(config, source, current, state)
@@ -101,6 +97,24 @@ async def lead(leadership: Leadership, store: Store, data_key: DataKey) -> None:
     except (ConfigError, StoreError):
         await leadership.release()
         raise
+
+
+async def _refuse_open_imports(store: Store) -> None:
+    """See that no rows lie apart under the present key; those of dry runs and of refused imports go.
+
+    Raises:
+        InputError: `import_open`, an import can still go on.
+
+    """
+    await store.imports.drop_refused()
+    if not await store.data_keys.staged():
+        return
+    named = "; ".join(f"riskshare list imports {name} --cancel {one}" for name, one in await store.imports.unfinished())
+    raise InputError(
+        "An import is not over, and its rows are sealed under the present key. Import its file again, which goes on"
+        f" where it stopped, or cancel it{': ' + named if named else ''}.",
+        code="import_open",
+    )
 
 
 @asynccontextmanager

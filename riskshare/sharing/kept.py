@@ -16,7 +16,7 @@ from riskshare.errors import InputError
 from riskshare.sharing.segment_ref import SegmentRef
 
 State = Literal["active", "disputed", "withdrawn"]
-Action = Literal["import", "replace", "upsert", "withdraw", "dispute", "restore", "expire", "never", "rotate"]
+Action = Literal["import", "replace", "upsert", "withdraw", "dispute", "restore", "expire", "never"]
 SegmentKind = Literal["base", "delta"]
 
 STATES: Final[tuple[State, ...]] = ("active", "disputed", "withdrawn")
@@ -211,7 +211,8 @@ class ImportCounts:
 
     `new`, `replaced` (other content than before), `relisted` (withdrawn before) and `withdrawn` (by an import that is
     the whole list) change the list; `same`, `disputed` (a dispute is ended by a decision, not by a file) and `barred`
-    (an appeal was upheld) stay as they are. `repeated` counts rows that a later row of the same import overrides.
+    (an appeal was upheld) stay as they are, and so do the `missing_disputed` ones, which an import that is the whole
+    list does not name. `repeated` counts rows that a later row of the same import overrides.
     """
 
     new: int
@@ -222,6 +223,7 @@ class ImportCounts:
     barred: int
     repeated: int
     withdrawn: int = 0
+    missing_disputed: int = 0
 
     @property
     def changes(self) -> int:

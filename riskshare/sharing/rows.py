@@ -25,6 +25,7 @@ from riskshare.sharing.never import NeverList
 from riskshare.sharing.suggest import for_identifier, for_own, for_width
 
 MAX_DAYS: Final = 3650
+USUAL_DAYS: Final = 180
 
 MANY_RECORDS: Final = 1024
 """Records of rows that are remembered: most files have a few different ones, and each is costly to make."""
@@ -58,7 +59,7 @@ class Defaults:
     reason: str = "reported"
     evidence: str = ""
     appeal: str = ""
-    days: int = 180
+    days: int = USUAL_DAYS
     most_days: int = MAX_DAYS
     fields: tuple[tuple[str, str], ...] = ()
 
@@ -107,6 +108,11 @@ class Columns:
     names: Mapping[str, int]
     width: int
     called: Mapping[str, str]
+
+
+def usual_days(most: int) -> int:
+    """The term of entries of which nobody says how long they stand, where the network allows `most` days."""
+    return min(USUAL_DAYS, most)
 
 
 def check_defaults(defaults: Defaults) -> None:

@@ -140,7 +140,7 @@ def check_share(counts: ImportCounts, most: int) -> None:
         InputError: `replace_too_large`.
 
     """
-    live = counts.same + counts.replaced + counts.disputed + counts.withdrawn
+    live = counts.same + counts.replaced + counts.disputed + counts.withdrawn + counts.missing_disputed
     if 100 * counts.withdrawn > most * live:
         raise InputError(
             f"The file would withdraw {counts.withdrawn:,} of {live:,} entries, more than {most} %. If it is whole"

@@ -15,10 +15,9 @@ from uuid import UUID
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, content_of
 from riskshare.sharing.kept import Change, EntryRow, ListRow
 from riskshare.sharing.never import NeverList
-from riskshare.sharing.rows import MAX_DAYS, OWN_COLUMNS, BadRow, Columns, Defaults, Row, Rules
+from riskshare.sharing.rows import MAX_DAYS, OWN_COLUMNS, BadRow, Columns, Defaults, Row, Rules, usual_days
 from riskshare.sharing.states import Effect
 
-USUAL_DAYS: Final = 180
 CELLS: Final = ("identifier", *OWN_COLUMNS)
 """What stands for an entry, in this order: `type:value`, and the entry's own fields or empty texts."""
 
@@ -136,14 +135,15 @@ class Upserter:
     ) -> tuple[dict[bytes, EntryRow], list[bytes | Upserted]]:
         """The rows to write, and for each entry its handle, or why it is not written."""
         most = self._most_days(of.category)
-        defaults = Defaults(of.category, days=min(USUAL_DAYS, most), most_days=most)
+        defaults = Defaults(of.category, days=usual_days(most), most_days=most)
         rules = Rules(defaults, self._now(), _COLUMNS, never)
         rows: dict[bytes, EntryRow] = {}
         answers: list[bytes | Upserted] = []
         for place, cells in enumerate(wanted):
             judged = rules.judge(place, cells)
             if isinstance(judged, BadRow):
-                answers.append(Upserted(None, judged.code, f"{judged.column}: {judged.message}"))
+                where = f"{judged.column}: " if judged.column else ""  # the record as a whole has no column
+                answers.append(Upserted(None, judged.code, where + judged.message))
             else:
                 row = self._row(f"{self._member}/{of.name}", judged)
                 if row.handle in rows:

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 RESUME: Final = timedelta(days=7)
 """An import that began longer ago is not gone on with: the terms of its entries count from its beginning."""
 
+RECONSIDER: Final = timedelta(hours=1)
+"""So long the rows of a dry run, or of an import that was refused, are used again, if none has ended meanwhile. Later
+the file is read anew: its terms count from the import, not from the day on which it was tried."""
+
 KEEP_FAULTS: Final = timedelta(days=30)
 """So long the bad rows of an import can be looked up."""
 
@@ -216,13 +220,7 @@ class Imports:
                 await _lock(connection, LIST_IMPORT_LOCKS, wanted.list_id)
                 await connection.execute("set synchronous_commit = off")  # rows and place are lost together
                 async with connection.transaction():
-                    found = await connection.fetchval(
-                        SQL["resumable"],
-                        wanted.list_id,
-                        wanted.fingerprint,
-                        wanted.never_upto,
-                        wanted.began_at - RESUME,
-                    )
+                    found = await _resumable(connection, wanted)
                     if found is None:
                         await _begin(connection, wanted)
                     else:
@@ -271,6 +269,18 @@ class Imports:
             found = [row["id"] for row in await self._pool.fetch(SQL["stale"], before)]
         return sum([await self.cancel(one) for one in found])
 
+    async def drop_refused(self) -> int:
+        """Drop the rows that were kept of dry runs and of imports that were refused; give of how many."""
+        with guarded():
+            found = [row["id"] for row in await self._pool.fetch(SQL["refused"])]
+        return sum([await self.cancel(one) for one in found])
+
+    async def unfinished(self) -> list[tuple[str, UUID]]:
+        """The imports that were not read to their end, or not committed: list (local name) and id."""
+        with guarded():
+            found = await self._pool.fetch(SQL["unfinished"])
+        return [(row["name"], UUID(int=row["id"].int)) for row in found]
+
     async def forget_faults(self, before: datetime) -> int:
         """Forget the bad rows of imports that were over by then, a bounded number at a time; give how many."""
         done = 0
@@ -310,6 +320,19 @@ async def _lock(connection: Connection, purpose: int, number: int) -> None:
         # A process that was killed in a long statement: PostgreSQL sees within seconds that it is gone.
         await asyncio.sleep(LOCK_PAUSE)
     raise InputError("Another import into this list is under way: wait until it has ended.", code="import_running")
+
+
+async def _resumable(connection: Connection, wanted: NewImport) -> UUID | None:
+    """The import that goes on with this one, if there is one."""
+    of = wanted.list_id, wanted.fingerprint, wanted.never_upto
+    found = await connection.fetchrow(SQL["resumable"], *of, wanted.began_at - RESUME, wanted.began_at - RECONSIDER)
+    if found is None:
+        return None
+    ended = SQL["has_ended"].replace("incoming", _table(found["number"]))
+    if found["refused"] and await connection.fetchval(ended, wanted.began_at):
+        return None
+    row_id: UUID = found["id"]
+    return row_id
 
 
 async def _begin(connection: Connection, wanted: NewImport) -> None:

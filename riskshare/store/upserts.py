@@ -10,6 +10,8 @@ from riskshare.sharing.states import Effect, effect
 from riskshare.store.entries import SQL, conclude
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from riskshare.store.connection import Connection
 
 KeptReply = tuple[str, bytes, bytes, bytes]
@@ -30,9 +32,14 @@ async def effects_of(connection: Connection, of: ListRow, rows: Sequence[EntryRo
         found[row.handle] = (
             effect(None, None, same=False)
             if there is None
-            else effect(there["state"], there["reason"], same=there["content"] == row.content)
+            else effect(there["state"], there["reason"], same=_is_same(there, row))
         )
     return found
+
+
+def _is_same(there: asyncpg.Record, row: EntryRow) -> bool:
+    """Whether what stands there says the same: not if it had ended when the row's term began."""
+    return bool(there["content"] == row.content and there["valid_until"] > row.valid_from)
 
 
 async def write_rows(

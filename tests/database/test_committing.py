@@ -80,8 +80,9 @@ class House:
     async def withdraw(self, number, reason="corrected", **options):
         return await self.change(number, "withdrawn", withdrawal(reason), **options)
 
-    async def upsert(self, number, store=None):
-        of, now, until = await self.list(), self.clock(), self.clock() + timedelta(days=9)
+    async def upsert(self, number, store=None, until=None):
+        of, now = await self.list(), self.clock()
+        until = until or now + timedelta(days=9)
         record = Record("telecom_fraud", "r", "low", "", now, until)
         row = EntryRow(uuid4(), self.handle(number), b"sealed", record.to_bytes(), content_of(record), now, until)
         lists = (store or self.store).lists
@@ -176,7 +177,7 @@ async def test_few_rows_take_the_lock_first_unless_they_replace_many(house, monk
     monkeypatch.setattr(imports, "FEW_ROWS", few)
     before = (await house.list()).changed
     counts = (await house.bring({0: "low"}, replace=replace)).counts
-    assert (counts.replaced, counts.withdrawn) == (1, 8 if replace else 0)
+    assert (counts.replaced, counts.withdrawn, counts.missing_disputed) == ((1, 7, 1) if replace else (1, 0, 0))
     assert (await house.list()).changed == before + ahead
 
 
@@ -266,7 +267,7 @@ async def test_expiry_does_not_wait_for_what_an_import_writes(house, halted, beg
 
 @pytest.mark.parametrize("later", [[], [4, 5]], ids=["it is the same", "others were withdrawn"])
 async def test_the_limit_of_a_replacement_counts_what_stands_at_the_commit(house, halted, later):
-    levels = dict.fromkeys(range(7), "high")  # 7 and 8 would be withdrawn, of 9
+    levels = dict.fromkeys(range(6), "high")  # 6 and 7 would be withdrawn, of 9
     task = asyncio.create_task(house.bring(levels, replace=True, most_withdrawn=25))
     await halted.reached.wait()
     for number in later:
@@ -288,11 +289,61 @@ async def test_what_is_restored_meanwhile_and_not_named_is_withdrawn_by_a_replac
     await halted.reached.wait()
     assert await house.change(9, "active", RESTORE) == 1
     counts = await finish(task, halted)
-    assert (counts.withdrawn, counts.same) == (2, 8)
+    assert (counts.withdrawn, counts.same, counts.missing_disputed) == (1, 8, 1)
     assert {at: row[:2] for at, row in (await house.stands()).items() if row[0] != "active"} == {
-        8: ("withdrawn", "replaced"),
+        8: ("disputed", None),
         9: ("withdrawn", "replaced"),
     }
+
+
+@pytest.mark.parametrize("few", [0, 100], ids=["ahead", "under the lock"])
+async def test_a_replacement_leaves_what_is_disputed(house, monkeypatch, few):
+    monkeypatch.setattr(imports, "FEW_ROWS", few)
+    levels = dict.fromkeys(range(8), "high")
+    told = (await house.bring(levels, replace=True, dry_run=True)).counts
+    counts = (await house.bring(levels, replace=True)).counts
+    assert told == counts
+    assert (counts.withdrawn, counts.missing_disputed, counts.disputed, counts.rows) == (0, 1, 0, 8)
+    assert (await house.bring({**levels, 8: "low"}, replace=True)).counts.disputed == 1
+    assert (await house.stands())[8][:3] == ("disputed", None, "high"), "nor is it brought back unmarked"
+
+
+async def test_what_is_disputed_meanwhile_is_left_by_a_replacement(house, halted):
+    task = asyncio.create_task(house.bring(dict.fromkeys(range(7), "high"), replace=True))
+    await halted.reached.wait()
+    assert await house.change(9, "active", RESTORE) == 1
+    assert await house.change(9, "disputed", DISPUTE) == 1
+    counts = await finish(task, halted)
+    assert (counts.withdrawn, counts.same, counts.missing_disputed, counts.rows) == (1, 7, 2, 7)
+    assert (await house.stands())[9][:2] == ("disputed", None)
+
+
+async def test_what_had_ended_is_not_the_same_as_a_row_that_lasts(house):
+    """Of one day, the record is the same to the byte that counts; the entry is only not withdrawn yet."""
+    lines = "identifier,valid_until\n{},{}"
+    of, morning = await house.list(), house.clock().replace(hour=9, minute=0, second=0, microsecond=0)
+    evening = morning.replace(hour=23)
+
+    async def bring(until):
+        text = lines.format(identifier(11), f"{until:%Y-%m-%dT%H:%M:%S}.000Z")
+        return await house.importer.run(of, io.BytesIO(text.encode()), Defaults("telecom_fraud"), Order("ops"))
+
+    house.clock.now = morning - timedelta(hours=1)
+    assert (await bring(morning)).counts.new == 1
+    assert (await bring(evening)).counts.same == 1, "while it stands, the day counts"
+    house.clock.now = morning
+    assert (await bring(evening)).counts.replaced == 1
+    [(_, stands)] = await house.store.lists.entries_of([house.handle(11)])
+    assert stands.valid_until == evening
+
+
+async def test_what_had_ended_is_not_the_same_as_what_a_program_lists(house):
+    morning = house.clock().replace(hour=9, minute=0, second=0, microsecond=0)
+    house.clock.now = morning - timedelta(hours=1)
+    assert [*(await house.upsert(11, until=morning)).values()] == ["listed"]
+    assert [*(await house.upsert(11, until=morning.replace(hour=23))).values()] == ["unchanged"]
+    house.clock.now = morning
+    assert [*(await house.upsert(11, until=morning.replace(hour=23))).values()] == ["replaced"]
 
 
 async def test_a_rule_of_the_never_list_that_comes_meanwhile_ends_the_import(house, halted, begun):

@@ -125,6 +125,21 @@ async def test_atomic_entries_are_all_listed_or_none(desk, sql):
     assert (status, body["changed"]) == (200, 2)
 
 
+async def test_a_record_that_is_too_long_as_a_whole_names_no_column(desk):
+    _, body = await desk.put({"identifier": ONE, "reason": "\u8bc8" * 100})
+    assert codes(body) == [("none", "record_invalid")]
+    assert body["results"][0]["message"].startswith("A record's reason")
+
+
+async def test_what_is_named_twice_is_decided_and_counted_once(desk):
+    await desk.put(ONE, TWO)
+    status, body = await desk.decide("dispute", ONE, THREE, ONE, TWO, THREE)
+    assert (status, body["changed"]) == (200, 2)
+    done = [("disputed", None), ("none", "not_listed"), ("disputed", "unchanged")]
+    assert codes(body) == [*done, ("disputed", None), ("none", "not_listed")]
+    assert [one["done"] for one in body["results"]] == [True, False, True, True, False]
+
+
 async def test_decisions_by_identifier_and_by_case(desk):
     await desk.put({"identifier": ONE, "case": "C"}, {"identifier": TWO, "case": "C"})
     status, body = await desk.decide("dispute", ONE, THREE)

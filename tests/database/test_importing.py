@@ -296,6 +296,25 @@ async def test_what_was_read_for_a_dry_run_is_not_read_again(office):
     assert [row.code for row in office.bad] == ["characters"]
 
 
+@pytest.mark.parametrize(("hours", "resumed"), [(0.9, 61), (1, None)])
+async def test_terms_count_from_the_import_not_from_a_dry_run_of_long_ago(office, hours, resumed):
+    dry = await office.run([*NUMBERS, "x"], dry_run=True, skip_bad=True)
+    office.clock.wait(hours=hours)
+    report = await office.run([*NUMBERS, "x"], skip_bad=True)
+    assert (report.resumed_at, report.id == dry.id) == (resumed, resumed is not None)
+    assert {entry.valid_from for entry in await office.entries()} == {office.clock() if resumed is None else START}
+    assert (report.counts.new, len(await office.tables())) == (60, 0)
+
+
+async def test_a_row_that_has_ended_since_the_dry_run_is_not_listed(office):
+    lines = ["identifier,valid_until", f"phone:+86{NUMBERS[0]},{START + timedelta(minutes=5):%Y-%m-%dT%H:%M:%S.000Z}"]
+    assert (await office.run(lines, dry_run=True)).counts.new == 1
+    office.clock.wait(minutes=5)
+    report = await office.run(lines)
+    assert (report.resumed_at, report.bad) == (None, {"valid_until_invalid": 1})
+    assert await office.entries() == []
+
+
 async def test_what_was_refused_can_be_decided_otherwise(office):
     refused = await office.run([*NUMBERS, "x"])
     [row] = await office.imports()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import random
 import signal
@@ -23,12 +24,15 @@ from riskshare.membership.oprf import SecretKey
 from riskshare.membership.record import Record
 from riskshare.peer.rekeying import lead, rotate_data_key
 from riskshare.sharing.entry import DataKey, reseal
+from riskshare.sharing.importing import Order, Watcher
 from riskshare.sharing.kept import Change, EntryRow, EpochRow
 from riskshare.sharing.never import NeverRule
 from riskshare.sharing.never_kept import handle_of, open_rule, seal_rule
+from riskshare.sharing.rows import Defaults
 from riskshare.store.data_keys import DataKeys
 from riskshare.store.leader import Leadership
 from riskshare.store.store import Store
+from tests.simulator.importing import importer_over
 from tests.simulator.intake import bring
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -79,6 +83,11 @@ class House:
     async def bring(self, of, phones, store=None):
         rows = [self.row(of, text, f"C-{n}" if n % 3 else "") for n, text in enumerate(phones)]
         return await bring(store or self.store, of.id, rows, CHANGE, never_upto=2)
+
+    async def read_in(self, of, text, watcher=None, **order):
+        importer = importer_over(self.store.imports, self.key, lambda: NOW)
+        defaults = Defaults("telecom_fraud", days=90)
+        return await importer.run(of, io.BytesIO(text), defaults, Order("ops", **order), watcher=watcher)
 
     async def change(self, of, phones, state, reason):
         handles = [self.key.handle(parse(text).oprf_input, f"jd/{of.name}") for text in phones]
@@ -334,6 +343,29 @@ async def test_rows_of_an_import_that_is_not_over_are_not_left_behind(house):
         await house.store.pool.execute("drop table import_rows_7")
     assert refused.value.code == "import_open"
     assert await house.store.data_keys.state() is None
+
+
+async def test_what_was_kept_of_a_dry_run_is_dropped(house):
+    assert not (await house.read_in(house.lists[0], b"phone:+8613811111111", dry_run=True)).committed
+    await house.rotate()
+    await house.check()
+    assert await house.store.data_keys.staged() == 0
+
+
+async def test_an_import_that_can_go_on_is_named(house):
+    class Cut(Watcher):
+        def writing(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await house.read_in(house.lists[0], b"phone:+8613811111111", Cut())
+    with pytest.raises(InputError) as refused:
+        await house.rotate()
+    [left] = await house.store.imports.imports_of(house.lists[0].id, 1)
+    assert refused.value.code == "import_open"
+    assert f": riskshare list imports {house.lists[0].name} --cancel {left.id}." in refused.value.message
+    await house.store.imports.cancel(left.id)
+    await house.rotate()
 
 
 # --- keys

@@ -8,9 +8,14 @@ select pg_try_advisory_lock($1, $2)
 select pg_advisory_unlock_all()
 
 -- name: resumable
-select id from imports
-where list_id = $1 and fingerprint = $2 and never_upto = $3 and began_at > $4 and state in ('reading', 'read', 'refused')
+-- What was cut off goes on; what was refused is decided otherwise for a short time only.
+select id, number, state = 'refused' as refused from imports
+where list_id = $1 and fingerprint = $2 and never_upto = $3
+  and (began_at > $4 and state in ('reading', 'read') or began_at > $5 and state = 'refused')
 order by number desc limit 1
+
+-- name: has_ended
+select exists (select from incoming where valid_until <= $1)
 
 -- name: begin
 insert into imports (id, list_id, fingerprint, format, author, mode, began_at, never_upto, size, saved_mapping)
@@ -30,6 +35,12 @@ where id = $1
 
 -- name: superseded
 select id from imports where list_id = $1 and id <> $2 and state in ('reading', 'read', 'refused')
+
+-- name: refused
+select id from imports where state = 'refused'
+
+-- name: unfinished
+select i.id, l.name from imports i join lists l on l.id = i.list_id where i.state in ('reading', 'read') order by number
 
 -- name: stale
 select id, number from imports where changed_at < $1 and state in ('reading', 'read', 'refused')

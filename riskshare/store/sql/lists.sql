@@ -157,18 +157,25 @@ from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as n (id, sealed, record)
 where e.id = n.id
 
 -- name: settle_import
--- The last row of an import that names a handle counts. What stands there decides what becomes of it.
+-- The last row of an import that names a handle counts. What stands there decides what becomes of it; what had ended
+-- when the row's term began, and is only not withdrawn yet, says nothing that could be the same.
 create temporary table settled on commit drop as
-select n.handle, n.line, n.content,
-       case when e.id is null then 'new' else import_effect(e.state, e.reason, e.content, n.content, $2) end as effect,
+select n.handle, n.line, n.content, n.valid_from,
+       case when e.id is null then 'new'
+            else import_effect(
+                e.state, e.reason, case when e.valid_until > n.valid_from then e.content end, n.content, $2
+            )
+       end as effect,
        false as late
-from (select distinct on (handle) handle, line, content from incoming order by handle, line desc) as n
+from (
+    select distinct on (handle) handle, line, content, valid_from from incoming order by handle, line desc
+) as n
 left join entries e on e.list_id = $1 and e.handle = n.handle
 
 -- name: settle_missing
--- What is listed, and not named by an import that is the whole list.
+-- What is listed, and not named by an import that is the whole list. A dispute ends by a decision, not by a file.
 insert into settled (handle, effect, late)
-select e.handle, 'missing', false
+select e.handle, case when e.state = 'disputed' then 'missing_disputed' else 'missing' end, false
 from entries e
 where e.list_id = $1 and e.state <> 'withdrawn'
   and not exists (select from settled s where s.handle = e.handle)
@@ -176,13 +183,18 @@ where e.list_id = $1 and e.state <> 'withdrawn'
 -- name: settle_again
 -- The same of what was changed from number $2 to number $3, after the others were settled: nothing new is among it.
 with changed as (
-    select handle, state, reason, content from entries where list_id = $1 and changed > $2 and changed <= $3
+    select handle, state, reason, content, valid_until
+    from entries where list_id = $1 and changed > $2 and changed <= $3
 ), former as (
-    delete from settled s using changed c where s.handle = c.handle returning s.handle, s.line, s.content
+    delete from settled s using changed c where s.handle = c.handle returning s.handle, s.line, s.content, s.valid_from
 )
-insert into settled (handle, line, content, effect, late)
-select c.handle, f.line, f.content,
-       case when f.line is null then 'missing' else import_effect(c.state, c.reason, c.content, f.content, $4) end,
+insert into settled (handle, line, content, valid_from, effect, late)
+select c.handle, f.line, f.content, f.valid_from,
+       case when f.line is null then case when c.state = 'disputed' then 'missing_disputed' else 'missing' end
+            else import_effect(
+                c.state, c.reason, case when c.valid_until > f.valid_from then c.content end, f.content, $4
+            )
+       end,
        true
 from changed c
 left join former f on f.handle = c.handle
@@ -203,7 +215,8 @@ select count(*) filter (where effect = 'new') as new,
        count(*) filter (where effect = 'disputed') as disputed,
        count(*) filter (where effect = 'barred') as barred,
        $1 - count(line) as repeated,
-       count(*) filter (where effect = 'missing') as withdrawn
+       count(*) filter (where effect = 'missing') as withdrawn,
+       count(*) filter (where effect = 'missing_disputed') as missing_disputed
 from settled
 
 -- name: missing
@@ -246,7 +259,7 @@ where entries.changed <= $3
 select exists (select from never_rules where number > $1)
 
 -- name: standing
-select handle, state, reason, content from entries where list_id = $1 and handle = any($2::bytea[])
+select handle, state, reason, content, valid_until from entries where list_id = $1 and handle = any($2::bytea[])
 
 -- name: keep_former_of
 insert into entry_versions
