@@ -329,7 +329,7 @@ def clients_application(
         metrics=metrics,
         limits=limits,
     )
-    app = web.Application(middlewares=[Observer("clients", metrics).middleware()], client_max_size=MAX_BODY)
+    app = Observer("clients", metrics).application(client_max_size=MAX_BODY)
     app.add_routes(
         [
             web.post("/v1/check", clients.check),

@@ -4,6 +4,9 @@ Whoever reaches a port can open connections to it, so what they cost is bounded.
 seconds. On the peers' listener a connection whose other side has shown no member's certificate is a stranger's: it is
 closed after `Strangers.seconds`, and beyond `Strangers.most` of them the oldest goes, so that a flood of
 strangers keeps out no member, who takes milliseconds to show its certificate.
+
+What is no HTTP, or expects what nobody meets, is refused before any route; aiohttp would repeat it in its answer, and
+log it as an error. It is answered as everything else is (`Observer.refused`).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,7 +23,11 @@ from aiohttp import web
 
 from riskshare.config_sections import is_loopback
 from riskshare.errors import ConfigError
+from riskshare.server.observing import OBSERVER, Observer
+from riskshare.server.problems import internal, problem_of_http
 from riskshare.tls import presented
+
+_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 KEEP_ALIVE = 600.0
 """Seconds that an idle connection is kept: longer than the other side keeps it."""
@@ -64,13 +72,71 @@ class Listening:
         await self.runner.cleanup()
 
 
+class _Connection(web.RequestHandler):
+    """One connection."""
+
+    __slots__ = ("_observer",)
+
+    def __init__(self, server: web.Server, observer: Observer) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=KEEP_ALIVE,
+            access_log=None,  # type: ignore[arg-type]  # as `web.AppRunner` gives it for none
+            auto_decompress=False,
+        )
+        self._observer = observer
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it quotes what was sent
+    ) -> web.StreamResponse:
+        """Answer what the parser of HTTP refuses, or what failed outside of all handlers. Closes the connection.
+
+        Raises:
+            ConnectionError: an answer has begun already.
+
+        """
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun")
+        problem = problem_of_http(web.HTTPBadRequest()) if status < 500 else internal()
+        response = self._observer.refused(request, problem, exc)
+        response.force_close()
+        return response
+
+
+def _meeting_expectations(handler: _Handler, observer: Observer) -> _Handler:
+    """What refuses an Expect header as all else is refused: it is looked at before any middleware."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            response = observer.refused(request, problem_of_http(error))
+            response.force_close()  # whoever expected something else may not send the body
+            return response
+
+    return handle
+
+
 class _Site(web.BaseSite):
-    """`web.TCPSite`, with a bound for the handshake."""
+    """`web.TCPSite`, with connections of ours, and a bound for the handshake."""
 
     def __init__(
-        self, runner: web.AppRunner, address: tuple[str, int], tls: ssl.SSLContext | None, *, reuse_port: bool
+        self,
+        runner: web.AppRunner,
+        observer: Observer,
+        address: tuple[str, int],
+        tls: ssl.SSLContext | None,
+        *,
+        reuse_port: bool,
     ) -> None:
         super().__init__(runner, ssl_context=tls)
+        self._observer = observer
         self._address = address
         self._reuse_port = reuse_port
 
@@ -80,10 +146,12 @@ class _Site(web.BaseSite):
 
     async def start(self) -> None:
         await super().start()
-        assert self._runner.server is not None
+        server = self._runner.server
+        assert server is not None
+        server.request_handler = _meeting_expectations(server.request_handler, self._observer)
         host, port = self._address
         self._server = await asyncio.get_running_loop().create_server(
-            self._runner.server,
+            lambda: _Connection(server, self._observer),
             host,
             port,
             ssl=self._ssl_context,
@@ -122,7 +190,7 @@ async def listen(
     reuse_port: bool = False,
     strangers: Strangers | None = None,
 ) -> Listening:
-    """Serve `app`; `name` is that of the listener in the configuration.
+    """Serve `app`, made by `Observer.application`; `name` is that of the listener in the configuration.
 
     Without TLS only a loopback address is allowed, unless `plain_anywhere`. With `reuse_port` several processes
     share one port. `strangers` bounds connections without a certificate; None bears them all.
@@ -137,15 +205,12 @@ async def listen(
     runner = web.AppRunner(
         app,
         handle_signals=False,
-        access_log=None,
         handler_cancellation=False,
-        auto_decompress=False,
-        keepalive_timeout=KEEP_ALIVE,
         shutdown_timeout=SHUTDOWN,
     )
     await runner.setup()
     try:
-        await _Site(runner, (host, port), tls, reuse_port=reuse_port).start()
+        await _Site(runner, app[OBSERVER], (host, port), tls, reuse_port=reuse_port).start()
     except OSError as error:
         await runner.cleanup()
         raise ConfigError(f"listen.{name}: {_why(error, port)}") from error

@@ -1,6 +1,7 @@
 """What every request of every listener goes through: an id, errors made problems, metrics, the access log.
 
-The access log has the route's template, never the path, and no query string.
+The access log has the route's template, never the path, and no query string. What is no request at all, so that no
+route and no middleware sees it, is answered in the same form (`Observer.refused`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -16,9 +17,12 @@ from aiohttp.typedefs import Handler, Middleware
 from riskshare.errors import AskRefused, RiskshareError
 from riskshare.logs import Log, get_log
 from riskshare.metrics import Metrics
-from riskshare.server.problems import internal, problem_of, problem_of_http
+from riskshare.server.problems import Problem, internal, problem_of, problem_of_http
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
+UNMATCHED: Final = "unmatched"
+"""The route of a request that matched none."""
+
 _HEADER: Final = "X-Request-Id"
 # Long and of one form: a number that somebody takes for an id, such as a card's, does not fit.
 _GIVEN: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -40,11 +44,11 @@ def id_of(request: web.Request) -> str:
 def route_of(request: web.Request) -> str:
     """The template of the route that matched, or `unmatched`."""
     resource = request.match_info.route.resource
-    return "unmatched" if resource is None else resource.canonical
+    return UNMATCHED if resource is None else resource.canonical
 
 
 class Observer:
-    """The middleware of one listener.
+    """What looks at all requests of one listener.
 
     Responses on the routes in `quiet` are not logged unless they are errors: each answered ask has its receipt, which
     is the better log. On those in `public`, which strangers ask, only our own faults are: nobody fills a log
@@ -64,8 +68,13 @@ class Observer:
         self._logged_from = {**dict.fromkeys(quiet, 400), **dict.fromkeys(public, 500)}
         self._log: Log = get_log(listener=listener)
 
-    def middleware(self) -> Middleware:
-        """What `web.Application(middlewares=…)` takes."""
+    def application(self, **options: Any) -> web.Application:
+        """An application that this observes; `options` are those of `web.Application`."""
+        app = web.Application(middlewares=[self._middleware()], **options)
+        app[OBSERVER] = self
+        return app
+
+    def _middleware(self) -> Middleware:
 
         @web.middleware
         async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -103,6 +112,23 @@ class Observer:
             problem = internal()
         return problem.response()
 
+    def refused(self, request: web.BaseRequest, problem: Problem, error: BaseException | None = None) -> web.Response:
+        """The response to what never came to a route: bytes that are no HTTP, or an expectation that nobody meets.
+
+        What was sent is neither repeated nor logged; strangers send such things, so only a fault of ours, `error`, is
+        logged where an operator looks.
+        """
+        response = problem.response()
+        name = request_id(request.headers.get(_HEADER))
+        response.headers["Server"] = "riskshare"
+        response.headers[_HEADER] = name
+        self._metrics.responded(self._listener, UNMATCHED, problem.status, 0.0)
+        if problem.status < 500:
+            self._log.debug("request refused", request=name, status=problem.status)
+        else:
+            self._log.error("request failed", request=name, exc_info=error)
+        return response
+
     def _write(self, request: web.Request, route: str, status: int, seconds: float) -> None:
         """One line of the access log."""
         self._log.info(
@@ -114,5 +140,8 @@ class Observer:
             ms=round(seconds * 1000, 2),
         )
 
+
+OBSERVER: Final = web.AppKey("observer", Observer)
+"""The observer of an application, for its listener."""
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -60,11 +60,11 @@ class _Operations:
 
     async def answer(self, word: str, _request: web.Request) -> web.Response:
         parts = self._parts[word]
-        wrong = await look(parts)
+        wrong, others = await asyncio.gather(look(parts), self._ask(word))
         names = list(parts)
         if self._workers is not None:
             names.append("workers")
-            for number, theirs in (await self._workers.ask(word)).items():
+            for number, theirs in others.items():
                 if theirs is None:
                     wrong.setdefault("workers", f"Worker {number} does not answer; one that died is started again.")
                 for name, sentence in (theirs or {}).items():
@@ -80,6 +80,10 @@ class _Operations:
             body=json.dumps(body).encode(),
             headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
         )
+
+    async def _ask(self, word: str) -> Mapping[int, Mapping[str, str] | None]:
+        """What the other workers say is wrong with their parts; None of one that does not answer."""
+        return {} if self._workers is None else await self._workers.ask(word)
 
     async def scrape(self, _request: web.Request) -> web.Response:
         text = self._metrics.render()
@@ -112,7 +116,7 @@ def operations_application(
     """
     operations = _Operations(metrics, health, readiness, workers)
     observer = Observer("operations", metrics, quiet=frozenset({"/healthz", "/readyz", "/metrics"}))
-    app = web.Application(middlewares=[observer.middleware()])
+    app = observer.application()
     if workers is not None:
         app.cleanup_ctx.append(operations.tell_workers)
     app.add_routes(

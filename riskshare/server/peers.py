@@ -341,7 +341,7 @@ def peers_application(
     )
     quiet = frozenset({EVALUATE, LISTS, SNAPSHOT, REGISTRY}) | QUIET_ACCOUNTING | QUIET_AUDITS
     observer = Observer("peers", metrics, quiet=quiet, public=PUBLIC)
-    app = web.Application(middlewares=[observer.middleware()], client_max_size=MAX_ASK_BYTES)
+    app = observer.application(client_max_size=MAX_ASK_BYTES)
     app.on_shutdown.append(peers.closing)
     app.add_routes(
         [

@@ -115,6 +115,22 @@ async def test_whichever_worker_is_asked_answers_for_all(short_folder: Path) -> 
                 assert f'riskshare_worker_up{{worker="{worker}"}} 1.0' in text
 
 
+async def test_the_others_are_asked_while_a_worker_looks_itself(short_folder: Path) -> None:
+    """Where PostgreSQL hangs, each look takes its whole time: an operator waits for one, not for one after another."""
+    theirs = asyncio.Event()
+
+    async def sets() -> None:
+        theirs.set()
+
+    async def waits() -> None:
+        await theirs.wait()
+
+    first, second = (Workers(short_folder, number, 2) for number in (1, 2))
+    async with served({"store": waits}, {}, first) as url, served({"store": sets}, {}, second):
+        status, body = await looked(url, "/healthz")
+    assert (status, body["status"]) == (200, "ok")
+
+
 @pytest.mark.parametrize("trouble", ["none", "gone", "garbage", "silent"])
 async def test_a_worker_that_does_not_answer_is_named(
     short_folder: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
