@@ -211,7 +211,7 @@ class _Clients:
             # In doubt, the check may stand a moment later, and the verdict with it: who repeats the request must get
             # that one, and pay for no other. If it does not stand, the claim lapses by itself.
             if not (isinstance(error, asyncio.CancelledError) or (isinstance(error, StoreError) and error.in_doubt)):
-                await asyncio.shield(self._idempotency.give_up(claim))
+                await self._idempotency.give_up(claim)
             raise
         self._metrics.checked(verdict)
         return shown.verdict(verdict)

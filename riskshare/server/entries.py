@@ -136,7 +136,7 @@ class _Entries:
             # The list is changed whether or not the client waits: its answer must not be lost on the way.
             return model_response(await asyncio.shield(work(self._kept(claim))))
         except BaseException:
-            await asyncio.shield(self._idempotency.give_up(claim))
+            await self._idempotency.give_up(claim)
             raise
 
     def _kept(self, claim: Claim) -> Reply:

@@ -10,13 +10,18 @@ sealed with AES-256-GCM.
 
 Each check of a request of many has a claim of its own (`place`), so that a retry repeats only those that had
 no verdict.
+
+A payment waits meanwhile, so the store has `STORE_SECONDS`, as a check's commit has: what it says later is not waited
+for, and a claim that it grants then is freed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -29,6 +34,9 @@ from riskshare.encoding import length_prefixed
 from riskshare.errors import IdempotencyError, OpenError, StoreError
 
 NONCE_BYTES: Final = 12
+
+STORE_SECONDS = 2.0
+"""How long a request waits for its claim, and for the end of one."""
 
 KeptReply = tuple[str, bytes, bytes, bytes]
 """Id of the API key, digest of the Idempotency-Key, digest of the request (32 bytes each), the sealed response.
@@ -91,6 +99,7 @@ class Idempotency:
         self._replies = replies
         self._random = random
         self._digest_key, self._seal_key = derive_keys(secret)
+        self._late: set[asyncio.Future[None]] = set()
 
     def claim(self, api_key: str, key: str, request: bytes, place: int = 0) -> Claim:
         """Make the claim for a request (its canonical bytes), or for the check at `place` in it."""
@@ -109,11 +118,21 @@ class Idempotency:
 
         Raises:
             IdempotencyError: `idempotency_key_in_use`, `idempotency_key_reused`.
-            StoreError: PostgreSQL is away.
+            StoreError: PostgreSQL is away, or did not answer in time; the claim is free, or soon will be.
             OpenError: the response was sealed under another data key.
 
         """
-        sealed = await self._replies.begin(claim.api_key, claim.key_digest, claim.request_digest)
+        beginning = asyncio.ensure_future(self._replies.begin(claim.api_key, claim.key_digest, claim.request_digest))
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                sealed = await asyncio.shield(beginning)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            self._beside(self._free_late(claim, beginning))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise StoreError(
+                "PostgreSQL did not say in time whether this request was made before, so nothing was done. Repeat it."
+            ) from None
         return None if sealed is None else open_response(self._seal_key, claim, sealed)
 
     def kept(self, claim: Claim, response: bytes) -> KeptReply:
@@ -123,10 +142,24 @@ class Idempotency:
 
     async def give_up(self, claim: Claim) -> None:
         """Free the claim of a request that failed. If the store is away, it frees itself after a while."""
-        try:
+        await asyncio.wait([self._beside(self._free(claim))], timeout=STORE_SECONDS)
+
+    async def _free(self, claim: Claim) -> None:
+        with suppress(StoreError):
             await self._replies.give_up(claim.api_key, claim.key_digest)
-        except StoreError:
-            return
+
+    async def _free_late(self, claim: Claim, beginning: asyncio.Future[bytes | None]) -> None:
+        """Free a claim that is granted when nobody waits for it any more."""
+        with suppress(StoreError, IdempotencyError):
+            if await beginning is None:
+                await self._free(claim)
+
+    def _beside(self, work: Coroutine[None, None, None]) -> asyncio.Future[None]:
+        """Let something go on that nobody may wait for to its end."""
+        task = asyncio.ensure_future(work)
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        return task
 
 
 def derive_keys(secret: bytes) -> tuple[bytes, bytes]:
