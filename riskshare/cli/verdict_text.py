@@ -22,7 +22,7 @@ MEANING: Final = {
     "late": "no answer within the deadline",
     "down": "cannot be reached",
     "stale": "its list was not confirmed lately",
-    "untrusted": "published something that must not be believed",
+    "untrusted": "what it sent must not be believed; or our registry has expired, see /healthz",
     "refused": "refused to answer; see the peer's log",
 }
 _MARK: Final = {"answered": "green", "cached": "green"}

@@ -32,9 +32,9 @@ class AppealsSeen:
         self._seen &= names
         for name in sorted(names - self._seen):
             found = await asyncio.to_thread(self._read, name)
-            if found is not None:
-                await self._appeals.keep(found.list_name, found.epoch, found.labels)
-                get_log().info("appeals_upheld", list=found.list_name, count=len(found.labels))
+            # At each start, and by each worker, the files are looked through anew; what is new is told once.
+            if found and (count := await self._appeals.keep(found.list_name, found.epoch, found.labels)):
+                get_log().info("appeals_upheld", list=found.list_name, count=count)
             self._seen.add(name)
 
     def _names(self) -> set[str]:

@@ -231,6 +231,7 @@ def querier_half(shared: Shared, owner: OwnerHalf) -> QuerierHalf:
     holdings = Holdings(
         member=member.name,
         owners=directory.owners,
+        expired=directory.expired,
         mirror=mirror,
         published=owner.published,
         unreachable=lambda: frozenset(subscriber.unreachable),

@@ -6,6 +6,7 @@ times a second, and at once after any change; in between, checks share it.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -20,12 +21,44 @@ from riskshare.sharing.standing import ListStanding, Status
 
 LASTS: Final = timedelta(milliseconds=250)
 
+REMEMBERED: Final = 4096
+REMEMBERED_BYTES: Final = 2**21
+"""So many labels that buckets were fetched for are remembered, with sealed records of so many bytes."""
+
 
 class Buckets(Protocol):
     """The way to a bucket of an owner's segment (on-demand mode)."""
 
     async def bucket(self, owner: str, digest: bytes, offset: int, length: int, total: int) -> bytes:
         """That part of a segment file, which is `total` bytes long. Raises PeerError."""
+
+
+class _Remembered:
+    """What verified buckets said of the labels looked for last: the sealed record, or that there is none.
+
+    A check that repeats one with tokens from before would else fetch the same bucket again, and show its owner that it
+    is the same question. Under the digest of the segment nothing of it can change.
+    """
+
+    def __init__(self) -> None:
+        self._records: OrderedDict[tuple[bytes, bytes], bytes | None] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, segment: bytes, label: bytes) -> tuple[bool, bytes | None]:
+        """Whether it is known, and the record."""
+        place = segment, label
+        if place not in self._records:
+            return False, None
+        self._records.move_to_end(place)
+        return True, self._records[place]
+
+    def keep(self, segment: bytes, label: bytes, record: bytes | None) -> None:
+        """Remember it, and forget what was not looked for for the longest time if that is too much."""
+        self._bytes += len(record or b"") - len(self._records.pop((segment, label), None) or b"")
+        self._records[segment, label] = record
+        while len(self._records) > REMEMBERED or self._bytes > REMEMBERED_BYTES:
+            _, gone = self._records.popitem(last=False)
+            self._bytes -= len(gone or b"")
 
 
 class Holdings:
@@ -36,6 +69,7 @@ class Holdings:
         *,
         member: str,
         owners: Callable[[], Sequence[str]],
+        expired: Callable[[datetime], bool],
         mirror: Mirror,
         published: Published,
         unreachable: Callable[[], frozenset[str]],
@@ -43,10 +77,12 @@ class Holdings:
     ) -> None:
         self._member = member
         self._owners = owners
+        self._expired = expired
         self._mirror = mirror
         self._published = published
         self._unreachable = unreachable
         self._buckets = buckets
+        self._remembered = _Remembered()
         self._known: dict[tuple[frozenset[str], str | None], tuple[datetime, int, tuple[HeldOwner, ...]]] = {}
         self._snapshots: dict[str, tuple[int, Mapping[str, bytes]]] = {}
 
@@ -57,6 +93,9 @@ class Holdings:
 
         Without those that their owner has granted for other purposes (None: with them): a check for another one is not
         about them, and is not incomplete without them.
+
+        Once the registry has expired nobody vouches for the others' keys: no owner's lists are looked into, with tokens
+        from before neither, just as nobody is asked (`Asker.submit`).
         """
         generation = self._generation()
         place = (categories, purpose)
@@ -96,7 +135,7 @@ class Holdings:
         return known[1]
 
     async def bucket(self, owner: str, held: HeldList, need: NeedBucket, label: bytes) -> bytes | None:
-        """Fetch a bucket and give the sealed record of a label, if it is there.
+        """Fetch a bucket, unless that was done for this label, and give its sealed record, if it is there.
 
         Raises:
             PeerError: it cannot be had.
@@ -105,8 +144,12 @@ class Holdings:
         """
         base = held.view.base
         assert base is not None, "only a base has buckets"
-        data = await self._buckets.bucket(owner, need.file_digest, need.offset, need.length, base.ref.file_length)
-        return need.read(data, label)
+        known, record = self._remembered.get(need.file_digest, label)
+        if not known:
+            data = await self._buckets.bucket(owner, need.file_digest, need.offset, need.length, base.ref.file_length)
+            record = need.read(data, label)
+            self._remembered.keep(need.file_digest, label, record)
+        return record
 
     def _generation(self) -> int:
         return self._mirror.generation + self._published.generation
@@ -136,6 +179,8 @@ class Holdings:
         return HeldOwner(self._member, state, tuple(epoch for epoch in epochs if epoch.lists))
 
     def _other(self, owner: str, categories: frozenset[str], purpose: str | None, now: datetime) -> HeldOwner:
+        if self._expired(now):
+            return HeldOwner(owner, "untrusted", ())
         standing = self._mirror.standing(owner, now)
         concerned = [
             each

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, final
 
 from riskshare.sharing.upheld import Place
+from riskshare.store.connection import affected
 from riskshare.store.failures import guarded
 from riskshare.store.queries import load
 
@@ -23,10 +24,10 @@ class Appeals:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def keep(self, list_name: str, epoch: bytes, labels: Sequence[bytes]) -> None:
-        """Keep labels of a list under an epoch (digest); what is kept already stays."""
+    async def keep(self, list_name: str, epoch: bytes, labels: Sequence[bytes]) -> int:
+        """Keep labels of a list under an epoch (digest); give how many were not kept already."""
         with guarded():
-            await self._pool.execute(_SQL["keep"], list_name, epoch, labels)
+            return affected(await self._pool.execute(_SQL["keep"], list_name, epoch, labels))
 
     async def upheld(self, since: datetime) -> dict[Place, datetime]:
         """When each was first seen, of those seen since a time."""

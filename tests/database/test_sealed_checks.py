@@ -49,9 +49,9 @@ async def test_any_period_can_be_asked_for(store, made):
 
 async def test_upheld_appeals_are_kept_once_and_by_when_they_were_seen(store):
     labels = [bytes([number]) * 16 for number in range(3)]
-    await store.appeals.keep("jd/fraud", b"e" * 32, labels[:2])
+    assert await store.appeals.keep("jd/fraud", b"e" * 32, labels[:2]) == 2
     first = await store.appeals.upheld(NOW - HOUR)
-    await store.appeals.keep("jd/fraud", b"e" * 32, labels)
+    assert await store.appeals.keep("jd/fraud", b"e" * 32, labels) == 1
     second = await store.appeals.upheld(NOW - HOUR)
     assert second.keys() == {("jd/fraud", b"e" * 32, label) for label in labels}
     assert all(second[place] == seen for place, seen in first.items())

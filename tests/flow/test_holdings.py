@@ -50,6 +50,7 @@ class World:
         self.source = StubbornSource()
         self.published = self.own.new_published()
         self.owners = ["jd", "icbc"]
+        self.expires = self.clock() + timedelta(days=365)
         self.unreachable = set()
         self.shelves = Shelves(self.desk)
         self.state = MemoryState()
@@ -61,6 +62,7 @@ class World:
         self.holdings = Holdings(
             member="icbc",
             owners=lambda: self.owners,
+            expired=lambda now: now >= self.expires,
             mirror=self.mirror,
             published=self.published,
             unreachable=lambda: frozenset(self.unreachable),
@@ -134,6 +136,23 @@ async def test_an_owner_that_is_in_order_is_not_down_because_a_connection_failed
     await world.follow()
     world.unreachable.add("jd")
     assert world.shown() == ("current", {"jd/fraud": True, "jd/mules": True})
+
+
+async def test_under_a_registry_that_has_expired_nothing_of_the_others_is_looked_into(world):
+    """Nobody is asked then, and what was answered before must not make a check clear either."""
+    await world.follow()
+    assert [(held.state, len(held.epochs)) for held in world.holdings.concerning(ALL, world.clock())] == [
+        ("current", 1),
+        ("current", 0),
+    ]
+    world.expires = world.clock() + timedelta(seconds=1)
+    world.clock.wait(seconds=1)
+    world.own.put(world.own.create_list("own"), *PHONES[:2])
+    await world.own.publisher().refresh()
+    await world.published.load()
+    others, own = world.holdings.concerning(ALL, world.clock())
+    assert (others.owner, others.state, others.epochs) == ("jd", "untrusted", ())
+    assert (own.owner, own.state, len(own.epochs)) == ("icbc", "current", 1), "own lists are looked into as ever"
 
 
 async def test_a_catalogue_that_was_not_confirmed_leaves_hits_and_no_clear(world):
@@ -361,7 +380,44 @@ async def test_a_bucket_is_fetched_and_gives_the_record(on_demand):
 
 async def test_a_bucket_without_the_label_is_no_record(on_demand):
     held, need, _, _ = wanted(on_demand, PHONES[0])
-    assert await on_demand.holdings.bucket("jd", held, need, bytes(16)) is None
+    for _ in range(2):
+        assert await on_demand.holdings.bucket("jd", held, need, bytes(32)) is None
+    assert len(on_demand.shelves.asked) == 1
+
+
+async def test_the_owner_is_not_shown_that_a_question_is_repeated(on_demand):
+    held, need, name, _ = wanted(on_demand, PHONES[0])
+    sealed = await on_demand.holdings.bucket("jd", held, need, name)
+    on_demand.shelves.alter = None  # it would fail
+    assert await on_demand.holdings.bucket("jd", held, need, name) == sealed
+    assert len(on_demand.shelves.asked) == 1
+
+
+@pytest.mark.parametrize("bound", ["REMEMBERED", "REMEMBERED_BYTES"])
+async def test_what_is_remembered_of_buckets_is_bounded(on_demand, monkeypatch, bound):
+    """Whoever was looked for last stays."""
+    found = [wanted(on_demand, phone)[:3] for phone in PHONES[:3]]
+    sizes = [len(await on_demand.holdings.bucket("jd", *one)) for one in found]
+    assert len(on_demand.shelves.asked) == 3
+    monkeypatch.setattr(f"riskshare.query.holdings.{bound}", 2 if bound == "REMEMBERED" else max(sizes) * 2)
+    await on_demand.holdings.bucket("jd", *found[0])
+    await on_demand.holdings.bucket("jd", found[0][0], found[0][1], bytes(32))  # the second is forgotten for it
+    remembered = on_demand.holdings._remembered
+    assert len([one for one in remembered._records.values() if one is not None]) <= 2
+    assert remembered._bytes == sum(len(one or b"") for one in remembered._records.values())
+    asked = len(on_demand.shelves.asked)
+    await on_demand.holdings.bucket("jd", *found[0])
+    assert len(on_demand.shelves.asked) == asked
+    await on_demand.holdings.bucket("jd", *found[1])
+    assert len(on_demand.shelves.asked) == asked + 1
+
+
+async def test_another_segment_is_asked_anew(on_demand):
+    held, need, name, _ = wanted(on_demand, PHONES[0])
+    await on_demand.holdings.bucket("jd", held, need, name)
+    remembered = on_demand.holdings._remembered
+    assert remembered.get(need.file_digest, name)[0]
+    assert not remembered.get(bytes(32), name)[0]
 
 
 @pytest.mark.parametrize("alter", [lambda data: data[:-1], lambda data: data + b"x", lambda data: bytes(len(data))])

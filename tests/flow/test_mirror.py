@@ -311,6 +311,7 @@ async def test_a_list_whose_newest_statement_is_refused_is_no_clear(world):
         holdings = Holdings(
             member="icbc",
             owners=lambda: ["jd"],
+            expired=lambda _: False,
             mirror=world.reader.mirror,
             published=own.new_published(),
             unreachable=frozenset,
