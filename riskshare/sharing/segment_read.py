@@ -193,7 +193,15 @@ class BaseSegment(_Segment):
         return self._directory[number]
 
     def find(self, label: bytes) -> bytes | NeedBucket | None:
-        """The sealed record of `label`; None if it is not listed; NeedBucket if only the bucket can tell."""
+        """The sealed record of `label`; None if it is not listed; NeedBucket if only the bucket can tell.
+
+        The file may lie on a disk for months, and be read from it anew: a bucket that does not hold what the filter
+        lets expect is verified again. (What is found proves itself when it is opened.)
+
+        Raises:
+            SegmentError: the bucket is not as it was when the file was verified.
+
+        """
         if label not in self._bloom:
             return None
         number = self.bucket_for(label)
@@ -202,7 +210,11 @@ class BaseSegment(_Segment):
         _, offset, length, count = INDEX_ENTRY.unpack_from(self._index, number * INDEX_ENTRY.size)
         if self.on_demand:
             return NeedBucket(self.ref.file_digest, number, offset, length, self)
-        return _find_in_bucket(self._view[offset : offset + length], count, label)
+        block = self._view[offset : offset + length]
+        found = _find_in_bucket(block, count, label)
+        if found is None and _sha256(block) != self._digest(number):
+            raise altered("A bucket of a segment")
+        return found
 
     def read_bucket(self, number: int, data: bytes, label: bytes) -> bytes | None:
         """Verify a bucket fetched by Range and return the sealed record of `label`, if it is there.

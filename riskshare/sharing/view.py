@@ -60,6 +60,10 @@ class ListView:
         """The sealed record of `label`; None if it is not listed; NeedBucket if a bucket must be fetched to tell.
 
         What is found is a hit only if it opens under the record key.
+
+        Raises:
+            SegmentError: as `BaseSegment.find`.
+
         """
         if self._places:
             position = self._labels.find(label)

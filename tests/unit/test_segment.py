@@ -118,6 +118,26 @@ def test_a_label_that_appears_across_two_neighbours_is_not_found():
     assert segment.find(second) is not None
 
 
+def test_what_is_altered_on_the_disk_while_it_is_read_clears_nobody(tmp_path):
+    """A file is verified when it arrives and when it is opened; the kernel may read it from the disk again later."""
+    rows = sorted(rows_of(300))
+    data, ref = base(rows, bucket=128)
+    file = tmp_path / "segment"
+    file.write_bytes(data)
+    with file.open("r+b") as opened:
+        segment = open_segment(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ), ref, LIST, EPOCH)
+        segment.verify_all()
+        opened.seek(data.rindex(rows[7][0]))
+        opened.write(bytes(1) if rows[7][0][0] else b"\x01")
+        opened.flush()
+        with pytest.raises(SegmentError) as refused:
+            segment.find(rows[7][0])
+        assert refused.value.code == "segment_altered"
+        others = rows[:7] + rows[8:]
+        assert [segment.find(label) for label, _ in others] == [sealed for _, sealed in others]
+        assert not any(segment.find(label) for label, _ in rows_of(200, seed=5))
+
+
 @pytest.mark.parametrize(("data", "ref"), [BASE, DELTA], ids=["base", "delta"])
 def test_every_altered_byte_is_found(data, ref):
     open_whole(data, ref)
