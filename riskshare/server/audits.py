@@ -20,6 +20,7 @@ from aiohttp import web
 from riskshare.audit.access import AUDITS, OPENED, PROOFS, RANGE, STATEMENTS
 from riskshare.errors import InputError
 from riskshare.query.quota import Allowance, Rate
+from riskshare.server.bodies import read_body
 from riskshare.server.gate import Gate
 
 QUIET: Final = frozenset({STATEMENTS})
@@ -77,7 +78,7 @@ class _Audits:
         reader = self._reader(request)
         if request.headers.get("Content-Type") != CBOR:
             raise InputError(f"A request travels as {CBOR}.", code="unsupported_media_type")
-        return _answer(await self._auditing.admit(await request.read(), reader))
+        return _answer(await self._auditing.admit(await read_body(request), reader))
 
     async def range(self, request: web.Request) -> web.Response:
         reader = self._reader(request)

@@ -50,6 +50,7 @@ from riskshare.server.accounting import QUIET as QUIET_ACCOUNTING
 from riskshare.server.accounting import Accounting, accounting_routes
 from riskshare.server.audits import QUIET as QUIET_AUDITS
 from riskshare.server.audits import Auditing, audit_routes
+from riskshare.server.bodies import read_body
 from riskshare.server.gate import Gate, Registries
 from riskshare.server.ledger import PUBLIC, Log, Witnessing, ledger_routes
 from riskshare.server.observing import Observer
@@ -159,7 +160,7 @@ class _Peers:
         if request.headers.get("Content-Type") != CBOR:
             raise InputError(f"An ask travels as {CBOR}.", code="unsupported_media_type")
         try:
-            body = await request.read()
+            body = await read_body(request)
         except web.HTTPRequestEntityTooLarge as error:
             raise AskRefused(
                 "too_many_elements", f"An ask carries at most {MAX_ELEMENTS} elements. Split it."

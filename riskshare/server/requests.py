@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from riskshare.encoding import check_keys
 from riskshare.errors import IdempotencyError, InputError
+from riskshare.server.bodies import read_body
 from riskshare.server.idempotency import read_key
 
 JSON: Final = "application/json"
@@ -29,13 +30,13 @@ async def read_json(request: web.Request) -> bytes:
     A gateway that reads the first of two payees must not let another one be checked than it saw.
 
     Raises:
-        InputError: `unsupported_media_type`.
+        InputError: `unsupported_media_type`, `upload_stalled`.
         EncodingError: an object names a field twice.
 
     """
     if request.content_type != JSON or "Content-Encoding" in request.headers:
         raise InputError(f"The body is {JSON}, not encoded further.", code="unsupported_media_type")
-    body = await request.read()
+    body = await read_body(request)
     check_keys(body)
     return body
 

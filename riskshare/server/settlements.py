@@ -19,6 +19,7 @@ from riskshare.audit.proposal import SETTLEMENT_RECEIPTS, SETTLEMENTS
 from riskshare.encoding import parse_time
 from riskshare.errors import EncodingError, InputError
 from riskshare.query.quota import Allowance, Rate
+from riskshare.server.bodies import read_body
 from riskshare.server.gate import Gate
 
 ALLOWED: Final = Rate(5.0, 200.0)
@@ -58,7 +59,7 @@ class _Settlements:
         proposer = self._member(request)
         if request.headers.get("Content-Type") != CBOR:
             raise InputError(f"A settlement travels as {CBOR}.", code="unsupported_media_type")
-        body = await request.read()
+        body = await read_body(request)
         async with self._turns[proposer], self._reading:
             return web.Response(body=await self._settling.answer(body, proposer), headers=_HEADERS)
 

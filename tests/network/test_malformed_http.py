@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import structlog
 
 from riskshare.metrics import Metrics
+from riskshare.server import bodies
 from riskshare.server.listen import listen
 from riskshare.server.operations import operations_application
 from tests.simulator.listening import Pair, peer_pair
@@ -100,6 +102,33 @@ async def test_what_is_no_request_is_a_problem_that_repeats_nothing(api: Till, h
     told = [(line["log_level"], repr(line)) for line in ours] + heard.lines
     assert not [text for _, text in told if SECRET.decode() in text]
     assert not [text for level, text in told if level in ("error", "warning", "critical")]
+
+
+HALF = b"Content-Length: 10\r\n\r\n{"
+CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "then"),
+    [(HALF, b""), (CHUNKS, b""), (CHUNKS, b"phone:+86%s\r\n" % SECRET)],
+    ids=["half of it", "no last chunk", "what is no chunk"],
+)
+async def test_a_body_that_does_not_end_is_not_waited_for(
+    api: Till, heard: Heard, monkeypatch: pytest.MonkeyPatch, body: bytes, then: bytes
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    key = api.bearer("check")["Authorization"].encode()
+    writer.write(BODY.replace(b"Bearer check", key) + body)
+    await asyncio.sleep(0.1)  # the body is being read by now
+    writer.write(then)
+    async with asyncio.timeout(20):
+        head = await reader.readuntil(b"\r\n\r\n")
+        problem = await reader.readexactly(int(re.search(rb"Content-Length: (\d+)", head)[1]))
+    writer.close()
+    assert (int(head.split()[1]), json.loads(problem)["code"]) == (408, "upload_stalled")
+    assert SECRET not in problem
+    assert SECRET.decode() not in repr(heard.lines)
 
 
 @pytest.mark.parametrize("path", ["/v1/lists", "/nothing"])
