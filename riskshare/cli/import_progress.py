@@ -36,7 +36,9 @@ class Shown(Watcher):
         self._since = (time.monotonic(), row.rows)
         self._bar.update(self._task, total=total, completed=row.place.offset, rows=row.rows)
         if resumed and row.state == "read":
-            self._screen.note(f"Its {counted(row.rows, 'row')} were read already, from {minute(row.began_at)} on.")
+            self._screen.note(
+                f"Its {counted(row.rows, 'row was', 'rows were')} read already, from {minute(row.began_at)} on."
+            )
         elif resumed and row.rows:
             self._screen.note(f"Resuming at row {row.rows + 1:,} of an import begun at {minute(row.began_at)}.")
 
