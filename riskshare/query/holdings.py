@@ -83,7 +83,7 @@ class Holdings:
         self._unreachable = unreachable
         self._buckets = buckets
         self._remembered = _Remembered()
-        self._known: dict[tuple[frozenset[str], str | None], tuple[datetime, int, tuple[HeldOwner, ...]]] = {}
+        self._known: dict[tuple[frozenset[str], str | None, bool], tuple[datetime, int, tuple[HeldOwner, ...]]] = {}
         self._snapshots: dict[str, tuple[int, Mapping[str, bytes]]] = {}
 
     def concerning(self, categories: frozenset[str], now: datetime, purpose: str | None = None) -> Sequence[HeldOwner]:
@@ -98,7 +98,7 @@ class Holdings:
         from before neither, just as nobody is asked (`Asker.submit`).
         """
         generation = self._generation()
-        place = (categories, purpose)
+        place = (categories, purpose, self._expired(now))
         known = self._known.get(place)
         if known is not None and known[1] == generation and timedelta(0) <= now - known[0] < LASTS:
             return known[2]

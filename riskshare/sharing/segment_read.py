@@ -1,7 +1,7 @@
 """Reading a segment out of a buffer: a mapped file, or bytes.
 
-Nothing of a base is copied but eight bytes a bucket: index, filter and buckets are read where they lie, so a
-list of any size costs a subscriber a mapping, of which on demand only filter and index are touched. Segments hold on to
+Nothing of a base is copied but its index, of forty bytes a bucket: filter and buckets are read where they lie, so a
+list of any size costs a subscriber a mapping, of which on demand only the filter is touched. Segments hold on to
 their buffer; drop all references to a segment, and its mapping goes with it.
 """
 
@@ -121,9 +121,12 @@ class BaseSegment(_Segment):
         assert header.filter is not None
         self.count, self.buckets = header.counts
         self.on_demand = on_demand
-        for name in ("index", "bucket_digests", "bloom"):
+        # Copied before it is verified: altered on the disk later, it would lead to a bucket that is sound, and another.
+        self._index = memoryview(bytes(self._section("index")))
+        if _sha256(self._index) != header.sections["index"].digest:
+            raise altered("Section index of a segment")
+        for name in ("bucket_digests", "bloom"):
             self._check_section(name)
-        self._index = self._section("index")
         self._digests = self._section("bucket_digests")
         try:
             self._bloom = Bloom(header.filter, self._section("bloom"))

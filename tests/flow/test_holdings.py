@@ -145,11 +145,12 @@ async def test_under_a_registry_that_has_expired_nothing_of_the_others_is_looked
         ("current", 1),
         ("current", 0),
     ]
-    world.expires = world.clock() + timedelta(seconds=1)
-    world.clock.wait(seconds=1)
     world.own.put(world.own.create_list("own"), *PHONES[:2])
     await world.own.publisher().refresh()
     await world.published.load()
+    assert [held.state for held in world.holdings.concerning(ALL, world.clock())] == ["current", "current"]
+    world.expires = world.clock() + timedelta(milliseconds=1)
+    world.clock.wait(milliseconds=1)
     others, own = world.holdings.concerning(ALL, world.clock())
     assert (others.owner, others.state, others.epochs) == ("jd", "untrusted", ())
     assert (own.owner, own.state, len(own.epochs)) == ("icbc", "current", 1), "own lists are looked into as ever"
