@@ -282,7 +282,8 @@ async def test_what_is_kept_of_a_computing_is_verified_or_computed_anew(desk, of
     if harm == "lost":
         run.unlink()
     else:
-        run.write_bytes(run.read_bytes()[:-1] + b"\1")
+        written = run.read_bytes()
+        run.write_bytes(written[:-1] + bytes([written[-1] ^ 1]))
     publisher = parts(desk.publisher())
     with pytest.raises(SegmentError):
         await publisher.refresh()
