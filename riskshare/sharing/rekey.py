@@ -11,7 +11,8 @@ rows are sealed anew -> the key takes its place -> the store is told that it is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 from uuid import UUID
@@ -32,7 +33,7 @@ PAGE: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class SealedRow:
-    """A row with an identifier under the data key; its key in its table is one of `id`, `number`, or list and handle.
+    """A row with an identifier under the data key; its key in its table is list and handle, with `number`, or that.
 
     `name` is the local name of its list, "" for a rule. `record` is there if the row is also found by its record's
     case.
@@ -64,8 +65,8 @@ class Rows(Protocol):
     async def count(self, table: Table) -> int:
         """How many rows there are."""
 
-    async def page(self, table: Table, after: SealedRow | None, limit: int) -> Sequence[SealedRow]:
-        """The rows behind one, in the order of the table's key, at most so many; from the start for None."""
+    def pages(self, table: Table, size: int) -> AsyncGenerator[Sequence[SealedRow]]:
+        """All rows as they are when this begins, each once, so many at a time."""
 
     async def write(self, table: Table, rows: Sequence[Rekeyed]) -> None:
         """Write rows in one transaction."""
@@ -124,23 +125,21 @@ class Rekeyer:
         seen = done = 0
         for table in TABLES:
             async for rows, made in self._through(table, write=write):
-                # Rows of `versions` get other places, and some are met again.
                 seen, done = seen + rows, done + made
                 self._progress(min(seen, total), total)
         return done
 
     async def _through(self, table: Table, *, write: bool) -> AsyncIterator[tuple[int, int]]:
         """Page by page: rows read, rows sealed anew. A page is written while the next one is sealed."""
-        last: SealedRow | None = None
         writing: asyncio.Task[None] | None = None
         try:
-            while page := await self._rows.page(table, last, PAGE):
-                last = page[-1]
-                made = await asyncio.to_thread(self._page, table, page, write=write)
-                if writing is not None:
-                    await writing
-                writing = asyncio.create_task(self._rows.write(table, made)) if made else None
-                yield len(page), len(made)
+            async with aclosing(self._rows.pages(table, PAGE)) as pages:
+                async for page in pages:
+                    made = await asyncio.to_thread(self._page, table, page, write=write)
+                    if writing is not None:
+                        await writing
+                    writing = asyncio.create_task(self._rows.write(table, made)) if made else None
+                    yield len(page), len(made)
         finally:
             if writing is not None:
                 await writing

@@ -6,7 +6,7 @@ While a rotation is under way nobody with keys is admitted but the rotation itse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, final
 from uuid import UUID
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from riskshare.store.connection import Pool
 
 _SQL: Final = load("data_keys.sql")
-_FIRST: Final = UUID(int=0)
 PASS_SECONDS: Final = 60.0
 """Bound of a count of all rows, and of one page."""
 
@@ -121,28 +120,24 @@ class DataKeys:
                 await connection.execute(f"set local statement_timeout = {round(PASS_SECONDS * 1000)}")
                 return int(await connection.fetchval(_SQL[f"count_{table}"], timeout=PASS_SECONDS + 1))
 
-    async def page(self, table: Table, after: SealedRow | None, limit: int) -> Sequence[SealedRow]:
-        """The rows behind one, in the order of the table's key."""
-        match table:
-            case "entries":
-                place: tuple[object, ...] = (_FIRST if after is None else after.id,)
-            case "versions":
-                place = (0, b"", 0) if after is None else (after.list_id, after.handle, after.number)
-            case "rules":
-                place = (0 if after is None else after.number,)
+    async def pages(self, table: Table, size: int) -> AsyncGenerator[Sequence[SealedRow]]:
+        """All rows as they are when this begins, each once: those that are written meanwhile do not come again."""
         with guarded():
-            rows = await self._pool.fetch(_SQL[f"page_{table}"], *place, limit)
-        return [SealedRow(**{**row, "id": UUID(int=row["id"].int)}) for row in rows]
+            async with self._pool.acquire() as connection, connection.transaction():
+                await connection.execute(f"set local statement_timeout = {round(PASS_SECONDS * 1000)}")
+                cursor = await connection.cursor(_SQL[f"all_{table}"])
+                while rows := await cursor.fetch(size, timeout=PASS_SECONDS + 1):
+                    yield [SealedRow(**{**row, "id": UUID(int=row["id"].int)}) for row in rows]
 
     async def write(self, table: Table, rows: Sequence[Rekeyed]) -> None:
         """Write rows in one transaction."""
+        lists, former = [one.row.list_id for one in rows], [one.row.handle for one in rows]
         sealed, handles = [one.sealed for one in rows], [one.handle for one in rows]
         columns: Sequence[Sequence[object]]
         match table:
             case "entries":
-                columns = [one.row.id for one in rows], sealed, handles, [one.case_handle for one in rows]
+                columns = lists, former, sealed, handles, [one.case_handle for one in rows]
             case "versions":
-                lists, former = [one.row.list_id for one in rows], [one.row.handle for one in rows]
                 columns = lists, former, [one.row.number for one in rows], sealed, handles
             case "rules":
                 columns = [one.row.number for one in rows], sealed, handles

@@ -126,12 +126,13 @@ async def change_states(
         resealed = [reseal(of, one, state) for one in batch]
         await connection.execute(
             SQL["change_state"],
-            [one.id for one in batch],
+            [one.handle for one in batch],
             [new.sealed for new in resealed],
             [new.record for new in resealed],
             state,
             reason,
             number,
+            of.id,
         )
         done += len(batch)
     return done

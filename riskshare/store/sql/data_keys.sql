@@ -35,34 +35,27 @@ select count(*) from entry_versions
 -- name: count_rules
 select count(*) from never_rules where kind = 'exact'
 
--- name: page_entries
+-- name: all_entries
 select e.id, e.list_id, e.handle, 0::bigint as number, e.sealed, e.state, l.name,
        case when e.case_handle is null then null else e.record end as record
 from entries e
 join lists l on l.id = e.list_id
-where e.id > $1
-order by e.id
-limit $2
 
--- name: page_versions
+-- name: all_versions
 select v.id, v.list_id, v.handle, v.superseded_by as number, v.sealed, v.state, l.name, null::bytea as record
 from entry_versions v
 join lists l on l.id = v.list_id
-where (v.list_id, v.handle, v.superseded_by) > ($1, $2, $3)
-order by v.list_id, v.handle, v.superseded_by
-limit $4
 
--- name: page_rules
+-- name: all_rules
 select row as id, 0 as list_id, handle, number, sealed, 'active' as state, '' as name, null::bytea as record
 from never_rules
-where kind = 'exact' and number > $1
-order by number
-limit $2
+where kind = 'exact'
 
 -- name: write_entries
 update entries e set sealed = n.sealed, handle = n.new_handle, case_handle = n.case_handle
-from unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[]) as n (id, sealed, new_handle, case_handle)
-where e.id = n.id
+from unnest($1::integer[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])
+    as n (list_id, handle, sealed, new_handle, case_handle)
+where e.list_id = n.list_id and e.handle = n.handle
 
 -- name: write_versions
 update entry_versions v set sealed = n.sealed, handle = n.new_handle

@@ -149,12 +149,12 @@ with kept as (
     insert into entry_versions
            (list_id, handle, superseded_by, id, sealed, record, state, reason, valid_from, valid_until, changed)
     select list_id, handle, $6, id, sealed, record, state, reason, valid_from, valid_until, changed
-    from entries where id = any($1::uuid[])
+    from entries where list_id = $7 and handle = any($1::bytea[])
 )
 update entries e
 set sealed = n.sealed, record = n.record, state = $4, reason = $5, changed = $6
-from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as n (id, sealed, record)
-where e.id = n.id
+from unnest($1::bytea[], $2::bytea[], $3::bytea[]) as n (handle, sealed, record)
+where e.list_id = $7 and e.handle = n.handle
 
 -- name: settle_import
 -- The last row of an import that names a handle counts. What stands there decides what becomes of it; what had ended
