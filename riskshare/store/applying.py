@@ -36,6 +36,7 @@ from riskshare.store.entries import (
     refuse_newer_rules,
     stream,
 )
+from riskshare.store.entry_tables import has_entries, take_over
 from riskshare.store.failures import FAILURES
 from riskshare.store.queries import load
 
@@ -46,9 +47,6 @@ IMPORTS: Final = load("imports.sql")
 
 STATEMENT_SECONDS: Final = 1800.0
 """Bound of each statement of an import: millions of rows are written by one."""
-
-SORT_MEMORY: Final = "128MB"
-"""What PostgreSQL may take to bring an import's rows into the order of their handles; more of them go to its disk."""
 
 BARRED: Final = ("appeal_upheld",)
 """Reasons of withdrawal that no import undoes: a person whose appeal was upheld stays off the list."""
@@ -92,7 +90,7 @@ class Applying:
 
     async def count(self, *, replace: bool) -> ImportCounts:
         """What the rows would do to the list as it is now."""
-        if await self._connection.fetchval(IMPORTS["is_empty"], self._list_id):
+        if not await has_entries(self._connection, self._list_id):
             row = await self._connection.fetchrow(self.sql("count_distinct"), timeout=STATEMENT_SECONDS)
             assert row is not None
             return ImportCounts(row[1], 0, 0, 0, 0, 0, repeated=row[0] - row[1])
@@ -137,8 +135,9 @@ class Applying:
         seen = await (locked if ahead is None else read_list)(self._connection, self._list_id)
         number = seen.changed + (1 if ahead is None else AHEAD)
         await refuse_newer_rules(self._connection, never_upto)
-        if await self._connection.fetchval(IMPORTS["is_empty"], self._list_id):
-            counts = await self._write_first(seen, number)
+        if not await has_entries(self._connection, self._list_id):
+            new, rows = await take_over(self._connection, seen.id, self._table, number, STATEMENT_SECONDS)
+            counts = ImportCounts(new, 0, 0, 0, 0, 0, repeated=rows - new)
         else:
             counts = await self.count(replace=replace is not None)
             check_share(counts, most_withdrawn)
@@ -202,13 +201,6 @@ class Applying:
 
     async def _write(self, of: ListRow, number: int, effects: list[str], *, late: bool) -> None:
         await self._execute("write_import", of.id, number, of.changed, late, effects)
-
-    async def _write_first(self, of: ListRow, number: int) -> ImportCounts:
-        """A list without entries takes the rows as they are; only the last of each handle is written."""
-        await self._connection.execute(f"set local work_mem = '{SORT_MEMORY}'")
-        new = await self._execute("write_first", of.id, number)
-        rows = await self._connection.fetchval(self.sql("count_rows"), timeout=STATEMENT_SECONDS)
-        return ImportCounts(new, 0, 0, 0, 0, 0, repeated=rows - new)
 
 
 def _done(counts: ImportCounts) -> ChangeCounts:

@@ -171,7 +171,9 @@ async def dsn(migrated):
     dsn, tables = migrated
     connection = await asyncpg.connect(dsn)
     await connection.execute(f"truncate {tables} restart identity")
-    for row in await connection.fetch(r"select relname from pg_class where relname ~ '^import_rows_\d'"):
+    for row in await connection.fetch(
+        r"select relname from pg_class where relkind = 'r' and relname ~ '^(import_rows|entries)_(\d|former$)'"
+    ):
         await connection.execute(f"drop table {row['relname']}")
     await connection.close()
     return dsn

@@ -27,7 +27,8 @@ STRUCTURE = {
     "indexes": "select indexname, indexdef from pg_indexes where schemaname = 'public' order by 1",
     "constraints": """
         select conrelid::regclass::text, conname, contype, pg_get_constraintdef(oid) from pg_constraint
-        where connamespace = 'public'::regnamespace order by 1, 2""",
+        where connamespace = 'public'::regnamespace and contype <> 'n' -- attnotnull: their names say nothing
+        order by 1, 2""",
     "types": "select typname, typtype from pg_type where typnamespace = 'public'::regnamespace order by 1",
     "functions": "select proname, prosrc from pg_proc where pronamespace = 'public'::regnamespace order by 1",
     "triggers": "select tgname, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal order by 1",

@@ -343,7 +343,7 @@ def _files(folder: Path) -> list[Path]:
 def _dump(network: Running, name: str) -> dict[str, bytes]:
     """All rows of all tables as text, bytea columns both as hex and as what they hold."""
     found = {}
-    for table in network.rows(name, "select relname from pg_class where relkind = 'r' and relnamespace = 2200"):
+    for table in network.rows(name, "select relname from pg_class where relkind in ('r', 'p') and relnamespace = 2200"):
         rows = network.rows(name, f'select * from "{table["relname"]}"')
         found[table["relname"]] = b"\n".join(_plain(value) for row in rows for value in row.values())
     assert len(found["receipts"]) > 1000

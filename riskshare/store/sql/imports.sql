@@ -99,16 +99,13 @@ select line, last from (select line, max(line) over (partition by handle) as las
 where line < last
 order by line
 
--- name: is_empty
-select not exists (select from entries where list_id = $1)
-
 -- name: give_way
 -- End what a session does if another one waits for an entry that it has written: such a one holds a lock on the place
 -- of the entry, and waits for the end of the transaction.
 select pg_cancel_backend($1)
 where exists (
     select from pg_locks w
-    join pg_locks place on place.pid = w.pid and place.locktype = 'tuple' and place.relation = 'entries'::regclass
+    join pg_locks place on place.pid = w.pid and place.locktype = 'tuple' and place.relation in (select relid from pg_partition_tree('entries'))
     where w.locktype = 'transactionid' and not w.granted and $1 = any(pg_blocking_pids(w.pid))
 )
 
@@ -125,15 +122,6 @@ select count(*) from incoming
 
 -- name: count_distinct
 select count(*), count(distinct handle) from incoming
-
--- name: write_first
--- Into a list without entries. In the order of the handles, with which the ids begin, the indexes grow at their end.
-insert into entries
-       (id, list_id, handle, sealed, record, content, state, reason, valid_from, valid_until, changed, case_handle)
-select distinct on (handle)
-       id, $1::integer, handle, sealed, record, content, 'active', null, valid_from, valid_until, $2::bigint, case_handle
-from incoming
-order by handle, line desc
 
 -- name: mapping
 select type, column_name, region, fields, author, saved_at from list_mappings where list_id = $1

@@ -42,23 +42,25 @@ create table grants (
 );
 create unique index grants_in_force on grants (list_id, member) where revoked_at is null;
 
+-- The entries of each list lie in a table of their own, entries_NUMBER, from its first entries on: made of the rows of
+-- its first import as they lie there (`entry_tables`), and so its checks have names.
 create table entries (
-    id uuid primary key,
+    id uuid not null,
     -- No foreign key: every writer of entries holds the lock of the list's row, and lists are not deleted.
     list_id integer not null,
-    handle bytea not null check (length(handle) = 32),
+    handle bytea not null constraint entries_handle_check check (length(handle) = 32),
     sealed bytea not null,
     record bytea not null,
-    content bytea not null check (length(content) between 1 and 32),
-    state text not null check (state in ('active', 'disputed', 'withdrawn')),
-    reason text check ((reason is not null) = (state = 'withdrawn')),
+    content bytea not null constraint entries_content_check check (length(content) between 1 and 32),
+    state text not null constraint entries_state_check check (state in ('active', 'disputed', 'withdrawn')),
+    reason text constraint entries_check check ((reason is not null) = (state = 'withdrawn')),
     valid_from timestamptz not null,
-    valid_until timestamptz not null check (valid_until > valid_from),
-    changed bigint not null check (changed > 0),
+    valid_until timestamptz not null constraint entries_check1 check (valid_until > valid_from),
+    changed bigint not null constraint entries_changed_check check (changed > 0),
     -- Keyed hash of the record's case reference, so that a case's entries are found without opening any.
-    case_handle bytea check (length(case_handle) = 32),
-    unique (list_id, handle)
-);
+    case_handle bytea constraint entries_case_handle_check check (length(case_handle) = 32),
+    primary key (list_id, handle)
+) partition by list (list_id);
 alter table entries alter column sealed set storage external;
 create index entries_by_change on entries (list_id, changed);
 create index entries_by_expiry on entries (list_id, valid_until) where state <> 'withdrawn';
