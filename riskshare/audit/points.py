@@ -116,11 +116,6 @@ class Disclosure:
         return cls(read_network_name(body["network"]), body["month"], Rules(*numbers), _owners(body["owners"]))
 
 
-def month_of(moment: datetime) -> str:
-    """The month (UTC) of a moment."""
-    return f"{moment.astimezone(UTC):%Y-%m}"
-
-
 def bounds(month: str) -> tuple[datetime, datetime]:
     """First moment of a month, and of the next. Raises InputError for what is no month."""
     if _MONTH.fullmatch(month) is None or month >= "9999-12":

@@ -65,11 +65,6 @@ def is_backdated(exchange: Exchange) -> bool:
     return exchange.answered_at < exchange.asked_at - ADMITTED
 
 
-def is_answered_late(exchange: Exchange) -> bool:
-    """Whether the answer is dated long after its ask: a machine that stood still explains it."""
-    return exchange.answered_at > exchange.asked_at + ADMITTED
-
-
 def is_from_the_future(at: int, seen: int) -> bool:
     """Whether a time lies behind the one at which a quorum had already cosigned what bears it."""
     return at > seen + CLOCKS

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Literal
 
 from riskshare.certificate import MAX_BYTES as MAX_CERTIFICATE
@@ -164,11 +163,6 @@ class Member:
     def address(self) -> tuple[str, int]:
         """Host and port of its URL."""
         return form.parse_peer_url(self.url)
-
-    @property
-    def price_per_evaluation(self) -> Decimal:
-        """The price as a number."""
-        return Decimal(self.price)
 
     def has_role(self, role: str) -> bool:
         """Tell whether it is an `owner`, `querier` or `auditor`."""

@@ -190,11 +190,6 @@ class TrustedSnapshots:
         if history is not None and epoch in history.chains:
             history.chains[epoch].confirm(when)
 
-    def polled_catalogue(self, owner: str, when: datetime) -> None:
-        """Note that at `when` the owner had no newer catalogue."""
-        if owner in self._owners:
-            self._owners[owner].poll(when)
-
     def was_away(self) -> None:
         """Note that nobody was here to be told: nothing is confirmed until the owners have been asked again."""
         for announced in self._owners.values():

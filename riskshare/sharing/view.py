@@ -169,11 +169,6 @@ def summary(view: ListView) -> Summary:
     return Summary(length // LABEL_BYTES, whole.digest())
 
 
-def label_digest(view: ListView) -> bytes:
-    """SHA-256 of all current labels, sorted: what a snapshot's `labels` says."""
-    return summary(view).labels
-
-
 def merge(view: ListView) -> Iterator[tuple[bytes, bytes]]:
     """The rows for `segment_build.write_base` of a base that replaces base and deltas of `view`."""
     return view.rows()

@@ -155,12 +155,6 @@ class Lists:
         finally:
             connection.terminate()
 
-    async def consult(self, handles: Sequence[bytes], at: datetime) -> list[tuple[int, StoredEntry]]:
-        """Entries of this member's own lists in force at that time, by handle: (list id, entry)."""
-        with guarded():
-            rows = await self._pool.fetch(SQL["consult"], handles, at)
-        return [(row["list_id"], entry(row)) for row in rows]
-
     async def entries_of(self, handles: Sequence[bytes]) -> list[tuple[int, StoredEntry]]:
         """Entries of this member's own lists by handle, withdrawn and expired ones too: (list id, entry)."""
         with guarded():

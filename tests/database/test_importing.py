@@ -112,7 +112,7 @@ async def test_a_file_becomes_entries(office):
 async def test_an_entry_is_found_by_its_handle(office):
     await office.run(NUMBERS)
     handle = KEY.handle(parse("phone:+8613800138007").oprf_input, "jd/fraud")
-    assert len(await office.store.lists.consult([handle], START)) == 1
+    assert len(await office.store.lists.entries_of([handle])) == 1
 
 
 async def test_no_column_holds_an_identifier_in_the_clear(office, sql):

@@ -273,21 +273,6 @@ async def test_what_is_due_expires_on_every_list(store, mine, made):
     assert await store.lists.counts(other.id) == ListCounts(0, 0, 1, 1)
 
 
-async def test_the_own_lists_are_consulted_by_handle(store, mine, made):
-    other = await store.lists.create_list("other", "telecom_fraud", "default")
-    await bring(store, mine, [made.entry("a"), made.entry("b"), made.entry("short", until=NOW + timedelta(hours=1))])
-    await bring(store, other, [made.entry("a")])
-    await store.lists.change_state(mine.id, [handle("b")], "withdrawn", withdrawal("corrected"), reseal)
-    handles = [handle(who) for who in ("a", "b", "short", "nobody")]
-    found = await store.lists.consult(handles, NOW)
-    assert sorted((list_id, one.handle) for list_id, one in found) == sorted(
-        [(mine.id, handle("a")), (mine.id, handle("short")), (other.id, handle("a"))]
-    )
-    later = await store.lists.consult(handles, NOW + timedelta(hours=1))
-    assert sorted(list_id for list_id, _ in later) == [mine.id, other.id]
-    assert await store.lists.consult([], NOW) == []
-
-
 # --- changes
 
 

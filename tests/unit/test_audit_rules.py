@@ -60,7 +60,6 @@ def test_no_clock_and_no_halt_makes_an_answer_backdated(querier, owner, halted):
 def test_an_answer_from_before_its_ask_is_backdated():
     assert not rules.is_backdated(exchange(answered_at=NOON - rules.ADMITTED))
     assert rules.is_backdated(exchange(answered_at=NOON - rules.ADMITTED - 1))
-    assert rules.is_answered_late(exchange(answered_at=NOON + rules.ADMITTED + 1))
 
 
 def test_a_time_behind_the_log_that_bears_it_is_from_the_future():

@@ -103,7 +103,6 @@ def test_defaults_of_a_member_are_those_of_the_protocol(net):
     member = net.registry.members["icbc"]
     assert member.quota == Quota(per_second=2_000, per_day=20_000_000, per_epoch=None)
     assert (member.standing, member.price, member.purposes) == ("good", "0", net.registry.purposes)
-    assert member.price_per_evaluation == 0
     assert member.address == ("127.0.0.1", 20_000)
 
 

@@ -759,7 +759,7 @@ def test_a_list_is_stale_when_the_last_poll_is_older_than_its_bound(network, own
     follower.trusted.polled(NAME, epoch, network.now)
     assert follower.trusted.status(NAME, network.now) is Status.CURRENT
     assert follower.trusted.catalogue_status("jd", network.now) is Status.STALE
-    follower.trusted.polled_catalogue("jd", network.now)
+    follower.learn(owner)
     assert follower.trusted.catalogue_status("jd", network.now) is Status.CURRENT
 
 

@@ -15,7 +15,7 @@ from riskshare.sharing.compaction import joined
 from riskshare.sharing.segment import REASONS
 from riskshare.sharing.segment_build import write_base, write_delta
 from riskshare.sharing.segment_read import NeedBucket, open_segment
-from riskshare.sharing.view import ListView, Summary, label_digest, merge, summary
+from riskshare.sharing.view import ListView, Summary, merge, summary
 
 LIST = "jd/high-risk"
 EPOCH = bytes(range(32))
@@ -57,7 +57,6 @@ def expect(view, model):
     ordered = sorted(model)
     assert [view.find(label(number)) for number in range(30)] == [model.get(label(number)) for number in range(30)]
     assert summary(view) == Summary(len(model), sha256(b"".join(ordered)))
-    assert label_digest(view) == sha256(b"".join(ordered))
     assert list(merge(view)) == sorted(model.items())
 
 
@@ -144,7 +143,7 @@ def test_on_demand_the_deltas_decide_without_a_bucket():
     assert view.find(label(50)) is None
 
 
-@pytest.mark.parametrize("use", [summary, label_digest, lambda view: list(merge(view))])
+@pytest.mark.parametrize("use", [summary, lambda view: list(merge(view))])
 def test_on_demand_a_list_cannot_be_read_through(use):
     with pytest.raises(ValueError, match="on demand"):
         use(ListView(base(rows(1, 2), on_demand=True)))

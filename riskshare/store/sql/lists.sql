@@ -35,12 +35,6 @@ select count(*) filter (where state = 'active') as active,
 from (select coalesce(max(s.changed), 0) as upto from snapshots s where s.list_id = $1) as published
 left join entries on list_id = $1
 
--- name: consult
-select e.*
-from lists l
-join entries e on e.list_id = l.id
-where e.handle = any($1::bytea[]) and e.state <> 'withdrawn' and e.valid_from <= $2 and e.valid_until > $2
-
 -- name: entries_of
 -- In whatever state they are.
 select e.*
