@@ -39,6 +39,7 @@ from riskshare.peer.opening import now, opened_store, read_member
 from riskshare.peer.parts import Lists, OwnerHalf, QuerierHalf, Shared, owner_half, querier_half
 from riskshare.peer.readers import KEEP_SECONDS, Readers
 from riskshare.peer.recovery import Recovery
+from riskshare.peer.registry_term import RegistryTerm
 from riskshare.peer.rekeying import lead
 from riskshare.peer.settling import settling_of
 from riskshare.peer.usage import Usage
@@ -94,6 +95,7 @@ class Peer:
         self._chores = Chores()
         self._leadership: Leadership | None = None
         self._registry_trouble = ""
+        self._registry_term = RegistryTerm()
 
     # -- life ------------------------------------------------------------------------
 
@@ -349,7 +351,7 @@ class Peer:
             group.create_task(self._accounting.lead())
 
     async def _poll_registry(self) -> None:
-        """Look for a newer registry: in the database, in the local file, at the others."""
+        """Look for a newer registry: in the database, in the local file, at the others; tell if it ends soon."""
         directory = self.shared.directory
         await directory.restore()
         try:
@@ -362,6 +364,7 @@ class Peer:
         else:
             self._registry_trouble = ""
         await asyncio.gather(*(directory.fetch_from(member) for member in directory.others()))
+        self._registry_term.look(directory.current(), now())
 
     def _newer_files(self, than: int) -> list[bytes]:
         """The local file, if it is newer, after the versions between that lie beside it."""
