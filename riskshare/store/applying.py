@@ -9,6 +9,8 @@ A large import takes seconds to write, and a withdrawal must not wait for that. 
    that there are: if somebody has to wait for one of them, all of them are given back and written again afterwards.
 3. Under the list's lock, what was changed after `seen` - few entries - is matched, written and counted as it is then.
 
+The rows of a list's first import are not written at all: their table becomes that of the list (`entry_tables`).
+
 Nothing of all that is visible before the commit. Without `ahead` the list is locked from the beginning.
 """
 

@@ -142,7 +142,10 @@ class DataKeys:
             case "rules":
                 columns = [one.row.number for one in rows], sealed, handles
         with guarded():
-            await self._pool.execute(_SQL[f"write_{table}"], *columns)
+            async with self._pool.acquire() as connection, connection.transaction():
+                # By their keys: rather than look into many tables of entries, PostgreSQL would read all of them.
+                await connection.execute("set local enable_seqscan = off")
+                await connection.execute(_SQL[f"write_{table}"], *columns)
 
     async def epochs(self) -> Sequence[tuple[bytes, bytes]]:
         """Digest and sealed key of every epoch whose key is kept."""

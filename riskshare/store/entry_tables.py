@@ -33,7 +33,7 @@ _INDEXES: Final = ("index_by_change", "index_by_expiry", "index_by_case", "index
 
 async def has_entries(connection: Connection, list_id: int) -> bool:
     """Whether a list has, or had, any entry: then it has a table too."""
-    return not await connection.fetchval(_SQL["is_empty"], list_id)
+    return bool(await connection.fetchval(_SQL["has_entries"], list_id))
 
 
 async def make_table(connection: Connection, list_id: int) -> None:

@@ -1,6 +1,6 @@
--- The entries of each list lie in a table of their own, which the rows of its first import become as they lie there. What
--- there is stays where it lies, as the table of all lists that have entries by now. The checks
--- of the parts must be called as those of the whole.
+-- The entries of each list lie in a table of their own, which the rows of its first import become as they lie there.
+-- What there is stays where it lies, as the table of all lists that have entries by now.
+-- The checks of a part must be called as those of the whole.
 
 alter table entries rename to entries_former;
 drop trigger data_key_of_entries on entries_former;

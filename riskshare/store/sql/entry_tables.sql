@@ -1,8 +1,8 @@
 -- The table of a list's entries. PART stands for it, `incoming` for that of an import's rows, NUMBER for the list's id,
 -- CHANGED for the number of the change that brings them.
 
--- name: is_empty
-select not exists (select from entries where list_id = $1)
+-- name: has_entries
+select exists (select from entries where list_id = $1)
 
 -- name: make
 -- Attached afterwards: to make a table as a part of another one, PostgreSQL keeps all others from that.
