@@ -142,6 +142,7 @@ class Mirror:
         self._views: dict[Place, Following] = {}
         self._saved: dict[tuple[str, str], tuple[int, bytes]] = {}
         self._pending: dict[Place, SnapshotStatement] = {}
+        self._behind: set[Place] = set()
         self._refused: dict[Place, Refusal] = {}
         self._told: set[bytes] = set()
         self._remembered = Remembered(trusted, state)
@@ -154,7 +155,8 @@ class Mirror:
         """As `TrustedSnapshots.standing`, which knows statements only, and what became of the files that they name.
 
         A list whose files are not here, or not in use yet, is missing in that epoch, and its keyset stays in one in
-        which none is. One whose newest snapshot is refused is stale at best.
+        which none is. One whose newest snapshot is refused is stale at best; so is one that was stale and whose newest
+        snapshot is being stored: until that serves, the former one is looked into.
         """
         found = self.trusted.standing(owner, now, lambda name, epoch: (name, epoch) in self._views)
         return replace(found, lists=tuple(self._with_files(each) for each in found.lists))
@@ -166,10 +168,19 @@ class Mirror:
         if each.held is None:
             return replace(each, refusal=first)
         epoch = each.held.snapshot.epoch
-        if epoch not in refusals:
-            return replace(each, refusal=first)
-        status = Status.STALE if each.status is Status.CURRENT else each.status
-        return replace(each, status=status, refusal=refusals[epoch])
+        refusal = refusals.get(epoch, first)
+        if epoch not in refusals and (name, epoch) not in self._behind:
+            return replace(each, refusal=refusal)
+        return replace(each, status=Status.STALE if each.status is Status.CURRENT else each.status, refusal=refusal)
+
+    def _is_current(self, owner: str, place: Place) -> bool:
+        """Whether what serves of a list in an epoch is the newest of its owner, as far as that was said in time."""
+        return any(
+            each.held is not None
+            and (each.entry.list_name, each.held.snapshot.epoch) == place
+            and each.status is Status.CURRENT
+            for each in self.standing(owner, self._now()).lists
+        )
 
     async def restore(self, owners: Sequence[str]) -> None:
         """Take up what was trusted before the restart. Raises StoreError."""
@@ -250,6 +261,8 @@ class Mirror:
             self._drop(self._pending.pop(place))
             raise
         view = await asyncio.to_thread(self._copies.view, snapshot, following)
+        if following is not None and not self._is_current(owner, place):
+            self._behind.add(place)
         for index, ref in enumerate(snapshot.segments):
             self.trusted.accept_segment(list_name, digest, index, self._copies.facts(snapshot, ref))
         try:
@@ -314,6 +327,7 @@ class Mirror:
         place = (snapshot.list_name, snapshot.epoch)
         former = self._views.get(place)
         self._views[place] = Following(snapshot, digest, view)
+        self._behind.discard(place)
         self._pending.pop(place, None)
         self._refused.pop(place, None)
         self.generation += 1

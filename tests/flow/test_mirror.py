@@ -928,6 +928,31 @@ async def test_a_state_that_was_not_stored_is_stored_by_the_next_poll(world):
     assert world.listed() == PHONES[:3]
 
 
+@pytest.mark.parametrize("away", [False, True], ids=["connected", "was away"])
+async def test_while_the_newest_is_stored_the_former_is_current_only_if_it_was(world, away):
+    """Whom only the newest one lists would be called clear, by a reader that had not asked for long."""
+    await world.follow(*PHONES[:2])
+    await world.publish(PHONES[2])
+    await world.learn()
+    mirror, seen = world.reader.mirror, []
+    if away:
+        world.reader.mirror.trusted.was_away()
+        await world.learn()
+
+    def status():
+        [found] = mirror.standing("jd", world.desk.clock()).lists
+        return found.status
+
+    def look():
+        serving = mirror.trusted.serving(world.name, world.epoch)
+        seen.append((world.listed() == PHONES[:3], serving.snapshot.version, status() is Status.CURRENT))
+
+    world.state.fault = look
+    await world.take()
+    assert seen[-1] == (False, 2, not away), "it was looked while the newest was stored"
+    assert (world.listed(), status()) == (PHONES[:3], Status.CURRENT)
+
+
 async def test_a_restart_is_stale_until_the_catalogue_is_read_again_too(world):
     await world.follow(*PHONES[:3])
     await world.restart().mirror.restore(["jd"])
