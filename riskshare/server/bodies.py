@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
@@ -22,9 +24,16 @@ async def read_body(request: web.Request) -> bytes:
     """
     if request.content.is_eof():  # nearly always: no timer for that
         return await request.read()
+    async with in_time():
+        return await request.read()
+
+
+@asynccontextmanager
+async def in_time() -> AsyncIterator[None]:
+    """Bound the time in which a body is read. Raises InputError `upload_stalled`."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await request.read()
+            yield
     except TimeoutError:
         raise InputError(
             f"The body did not come within {BODY_SECONDS:g} seconds. Send the request again, as a whole.",

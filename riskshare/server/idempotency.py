@@ -12,7 +12,8 @@ Each check of a request of many has a claim of its own (`place`), so that a retr
 no verdict.
 
 A payment waits meanwhile, so the store has `STORE_SECONDS`, as a check's commit has: what it says later is not waited
-for, and a claim that it grants then is freed.
+for, and a claim that it grants then is freed. What nobody waits for any more is bounded, in number (`MOST_LATE`) and in
+time (`FREE_SECONDS`): a store that hangs for long is left alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import re
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -37,6 +39,13 @@ NONCE_BYTES: Final = 12
 
 STORE_SECONDS = 2.0
 """How long a request waits for its claim, and for the end of one."""
+
+FREE_SECONDS = 20.0
+"""So long after a claim was made it is freed, and not later. The store lets others take it over after 30 seconds, and
+whatever was sent to PostgreSQL has ended by then: it frees nobody else's claim."""
+
+MOST_LATE = 256
+"""So many things may go on that nobody waits for. Beyond that no claim is tried for: the store does not answer."""
 
 KeptReply = tuple[str, bytes, bytes, bytes]
 """Id of the API key, digest of the Idempotency-Key, digest of the request (32 bytes each), the sealed response.
@@ -72,6 +81,12 @@ class Claim:
     api_key: str
     key_digest: bytes = field(repr=False)
     request_digest: bytes = field(repr=False)
+    made_at: float = field(default_factory=monotonic, compare=False, repr=False)
+
+    @property
+    def seconds_left(self) -> float:
+        """How long it may still be freed."""
+        return max(0.0, self.made_at + FREE_SECONDS - monotonic())
 
 
 def read_key(header: str) -> str:
@@ -122,6 +137,8 @@ class Idempotency:
             OpenError: the response was sealed under another data key.
 
         """
+        if len(self._late) >= MOST_LATE:
+            raise StoreError("PostgreSQL has not answered for some time, so nothing was done. Repeat it later.")
         beginning = asyncio.ensure_future(self._replies.begin(claim.api_key, claim.key_digest, claim.request_digest))
         try:
             async with asyncio.timeout(STORE_SECONDS):
@@ -142,16 +159,23 @@ class Idempotency:
 
     async def give_up(self, claim: Claim) -> None:
         """Free the claim of a request that failed. If the store is away, it frees itself after a while."""
-        await asyncio.wait([self._beside(self._free(claim))], timeout=STORE_SECONDS)
+        if len(self._late) < MOST_LATE:
+            await asyncio.wait([self._beside(self._free(claim))], timeout=STORE_SECONDS)
 
     async def _free(self, claim: Claim) -> None:
-        with suppress(StoreError):
-            await self._replies.give_up(claim.api_key, claim.key_digest)
+        left = claim.seconds_left
+        if not left:
+            return
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(left):
+                await self._replies.give_up(claim.api_key, claim.key_digest)
 
     async def _free_late(self, claim: Claim, beginning: asyncio.Future[bytes | None]) -> None:
         """Free a claim that is granted when nobody waits for it any more."""
-        with suppress(StoreError, IdempotencyError):
-            if await beginning is None:
+        with suppress(StoreError, IdempotencyError, TimeoutError):
+            async with asyncio.timeout(claim.seconds_left):
+                granted = await beginning is None
+            if granted:
                 await self._free(claim)
 
     def _beside(self, work: Coroutine[None, None, None]) -> asyncio.Future[None]:

@@ -21,6 +21,7 @@ from riskshare.errors import InputError
 from riskshare.ledger.addition import MAX_BYTES, TEXT_TYPE
 from riskshare.ledger.paths import ADD_CHECKPOINT, CHECKPOINT, LATEST, PREFIX, TILE
 from riskshare.ledger.tile import Bundle, Tile, parse_path
+from riskshare.server.bodies import in_time
 from riskshare.server.gate import Gate
 from riskshare.server.visitors import ADDING, READING, Visitors
 
@@ -131,15 +132,16 @@ def _checkpoint(found: Signed | None) -> web.Response:
 
 
 async def _read(request: web.Request) -> bytes:
-    """The body, if it is not longer than a witness reads; no more than that is held."""
+    """The body, if it is not longer than a witness reads, and comes in time; no more than that is held."""
     body = bytearray()
     if (request.content_length or 0) <= MAX_BYTES:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                break
-        else:
-            return bytes(body)
+        async with in_time():
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    break
+            else:
+                return bytes(body)
     raise InputError(f"A request to a witness has at most {MAX_BYTES} bytes.", code="body_too_large")
 
 

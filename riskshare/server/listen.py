@@ -98,9 +98,11 @@ class _Connection(web.RequestHandler):
         """Answer what the parser of HTTP refuses, or what failed outside of all handlers. Closes the connection.
 
         Raises:
-            ConnectionError: an answer has begun already.
+            ConnectionError: an answer has begun already; or the other side has gone, and there is nobody to answer.
 
         """
+        if isinstance(exc, ConnectionError):
+            raise exc
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun")
         problem = problem_of_http(web.HTTPBadRequest()) if status < 500 else internal()

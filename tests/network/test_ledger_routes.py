@@ -24,6 +24,7 @@ from riskshare.ledger.policy import witness_keys
 from riskshare.ledger.tile import Bundle, Tile
 from riskshare.query.message import EVALUATE, LISTS, RECEIPTS, REGISTRY
 from riskshare.query.quota import Rate
+from riskshare.server import bodies
 from riskshare.server import ledger as ledger_module
 from riskshare.server.visitors import AT_ONCE, Rates, visitor
 from riskshare.sharing.held_page import HELD, HELD_STATEMENT
@@ -398,6 +399,19 @@ async def test_nor_is_one_that_does_not_say_how_long_it_is(pair, stranger):
         answer = None  # it was cut while it still sent
     assert answer is None or (answer.status, answer.code) == (413, "body_too_large")
     assert sent < 100 * MAX_BYTES
+    assert pair.desk.counted == []
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(pair, stranger, monkeypatch):
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
+
+    async def stalls():
+        yield b"old 0\n"
+        await asyncio.sleep(5)
+
+    async with asyncio.timeout(4):
+        answer = await stranger.post(stalls())
+    assert (answer.status, answer.code) == (408, "upload_stalled")
     assert pair.desk.counted == []
 
 

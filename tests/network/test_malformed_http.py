@@ -131,6 +131,24 @@ async def test_a_body_that_does_not_end_is_not_waited_for(
     assert SECRET.decode() not in repr(heard.lines)
 
 
+@pytest.mark.parametrize("body", [HALF, CHUNKS], ids=["half of it", "no last chunk"])
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault_of_ours(
+    api: Till, heard: Heard, body: bytes
+) -> None:
+    key = api.bearer("check")["Authorization"].encode()
+    with structlog.testing.capture_logs() as ours:
+        _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        writer.write(BODY.replace(b"Bearer check", key) + body)
+        await asyncio.sleep(0.1)
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.sleep(0.2)
+    levels = {line["log_level"] for line in ours} | {level for level, _ in heard.lines}
+    assert not levels & {"error", "warning", "critical"}
+    assert 'status="500"' not in api.metrics.render().decode()
+    check(await sent(api.port, MALFORMED["a header"]), 400, "malformed")  # it goes on
+
+
 @pytest.mark.parametrize("path", ["/v1/lists", "/nothing"])
 async def test_an_expectation_that_nobody_meets_is_a_problem_that_repeats_nothing(
     api: Till, heard: Heard, path: str

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskshare.errors import IdempotencyError, OpenError
-from riskshare.server.idempotency import Claim, derive_keys, open_response, read_key, seal_response
+from riskshare.errors import IdempotencyError, OpenError, StoreError
+from riskshare.server import idempotency
+from riskshare.server.idempotency import Claim, Idempotency, derive_keys, open_response, read_key, seal_response
 
 KEYS = derive_keys(b"d" * 32)
 CLAIM = Claim("till", b"k" * 32, b"r" * 32)
@@ -72,3 +77,79 @@ def test_digests_and_sealing_have_keys_of_their_own() -> None:
 
 def test_no_repr_shows_digests() -> None:
     assert repr(CLAIM) == "Claim(api_key='till')"
+
+
+# --- a store that hangs
+
+
+class Hanging:
+    """A store that answers nothing until it is let; `freed` is what it was told to free."""
+
+    def __init__(self) -> None:
+        self.let = asyncio.Event()
+        self.begun = self.ended = 0
+        self.freed: list[bytes] = []
+
+    async def begin(self, _api_key: str, _key_digest: bytes, _request_digest: bytes) -> bytes | None:
+        self.begun += 1
+        try:
+            await self.let.wait()
+        finally:
+            self.ended += 1
+        return None
+
+    async def give_up(self, _api_key: str, key_digest: bytes) -> None:
+        await self.let.wait()
+        self.freed.append(key_digest)
+
+
+def claims(number: int) -> list[Claim]:
+    return [Claim("till", bytes([n]) * 32, b"r" * 32) for n in range(number)]
+
+
+async def refused(tried: Idempotency, claim: Claim) -> bool:
+    with pytest.raises(StoreError):
+        await tried.begin(claim)
+    return True
+
+
+async def test_requests_that_nobody_waits_for_any_more_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "STORE_SECONDS", 0.02)
+    monkeypatch.setattr(idempotency, "MOST_LATE", 10)
+    store = Hanging()
+    tried = Idempotency(store, b"d" * 32, os.urandom)
+    for claim in claims(30):
+        await refused(tried, claim)
+    assert store.begun == 10, "the others are refused at once"
+    await tried.give_up(CLAIM)
+    store.let.set()
+    await asyncio.sleep(0.05)
+    assert (store.ended, len(store.freed)) == (10, 10), "what was granted late is free, and no more was sent"
+    assert await tried.begin(CLAIM) is None
+
+
+async def test_a_store_that_hangs_for_long_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "STORE_SECONDS", 0.02)
+    monkeypatch.setattr(idempotency, "FREE_SECONDS", 0.2)
+    store = Hanging()
+    tried = Idempotency(store, b"d" * 32, os.urandom)
+    (claim,) = claims(1)
+    await refused(tried, claim)
+    await tried.give_up(claim)
+    assert store.ended == 0
+    await asyncio.sleep(0.4)
+    assert store.ended == 1
+    store.let.set()
+    await asyncio.sleep(0.05)
+    assert store.freed == [], "by now the claim may be somebody else's"
+
+
+async def test_a_claim_that_others_may_have_taken_over_is_not_freed() -> None:
+    store = Hanging()
+    store.let.set()
+    tried = Idempotency(store, b"d" * 32, os.urandom)
+    (claim,) = claims(1)
+    old = replace(claim, made_at=claim.made_at - idempotency.FREE_SECONDS)
+    await tried.give_up(old)
+    await tried.give_up(claim)
+    assert store.freed == [claim.key_digest]
