@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
@@ -144,7 +144,7 @@ class Idempotency:
             async with asyncio.timeout(STORE_SECONDS):
                 sealed = await asyncio.shield(beginning)
         except (TimeoutError, asyncio.CancelledError) as error:
-            self._beside(self._free_late(claim, beginning))
+            self._beside(asyncio.ensure_future(self._free_late(claim, beginning)))
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise StoreError(
@@ -159,8 +159,11 @@ class Idempotency:
 
     async def give_up(self, claim: Claim) -> None:
         """Free the claim of a request that failed. If the store is away, it frees itself after a while."""
-        if len(self._late) < MOST_LATE:
-            await asyncio.wait([self._beside(self._free(claim))], timeout=STORE_SECONDS)
+        freeing = asyncio.ensure_future(self._free(claim))
+        try:
+            await asyncio.wait([freeing], timeout=STORE_SECONDS)
+        finally:
+            self._beside(freeing)
 
     async def _free(self, claim: Claim) -> None:
         left = claim.seconds_left
@@ -178,12 +181,11 @@ class Idempotency:
             if granted:
                 await self._free(claim)
 
-    def _beside(self, work: Coroutine[None, None, None]) -> asyncio.Future[None]:
-        """Let something go on that nobody may wait for to its end."""
-        task = asyncio.ensure_future(work)
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
-        return task
+    def _beside(self, task: asyncio.Future[None]) -> None:
+        """Let something go on that nobody waits for any more."""
+        if not task.done():
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
 
 
 def derive_keys(secret: bytes) -> tuple[bytes, bytes]:

@@ -121,7 +121,6 @@ async def test_requests_that_nobody_waits_for_any_more_do_not_pile_up(monkeypatc
     for claim in claims(30):
         await refused(tried, claim)
     assert store.begun == 10, "the others are refused at once"
-    await tried.give_up(CLAIM)
     store.let.set()
     await asyncio.sleep(0.05)
     assert (store.ended, len(store.freed)) == (10, 10), "what was granted late is free, and no more was sent"
@@ -153,3 +152,19 @@ async def test_a_claim_that_others_may_have_taken_over_is_not_freed() -> None:
     await tried.give_up(old)
     await tried.give_up(claim)
     assert store.freed == [claim.key_digest]
+
+
+async def test_requests_that_fail_together_are_not_taken_for_a_store_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(idempotency, "MOST_LATE", 10)
+    store = Hanging()
+    tried = Idempotency(store, b"d" * 32, os.urandom)
+    freeing = [asyncio.ensure_future(tried.give_up(claim)) for claim in claims(30)]
+    await asyncio.sleep(0)
+    beginning = asyncio.ensure_future(tried.begin(CLAIM))
+    await asyncio.sleep(0)
+    store.let.set()
+    assert await beginning is None
+    await asyncio.gather(*freeing)
+    assert len(store.freed) == 30
