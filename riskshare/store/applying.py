@@ -38,7 +38,7 @@ from riskshare.store.entries import (
     refuse_newer_rules,
     stream,
 )
-from riskshare.store.entry_tables import has_entries, take_over
+from riskshare.store.entry_tables import FirstEntries, has_table
 from riskshare.store.failures import FAILURES
 from riskshare.store.queries import load
 
@@ -92,7 +92,7 @@ class Applying:
 
     async def count(self, *, replace: bool) -> ImportCounts:
         """What the rows would do to the list as it is now."""
-        if not await has_entries(self._connection, self._list_id):
+        if not await has_table(self._connection, self._list_id):
             row = await self._connection.fetchrow(self.sql("count_distinct"), timeout=STATEMENT_SECONDS)
             assert row is not None
             return ImportCounts(row[1], 0, 0, 0, 0, 0, repeated=row[0] - row[1])
@@ -137,8 +137,10 @@ class Applying:
         seen = await (locked if ahead is None else read_list)(self._connection, self._list_id)
         number = seen.changed + (1 if ahead is None else AHEAD)
         await refuse_newer_rules(self._connection, never_upto)
-        if not await has_entries(self._connection, self._list_id):
-            new, rows = await take_over(self._connection, seen.id, self._table, number, STATEMENT_SECONDS)
+        first = None
+        if not await has_table(self._connection, self._list_id):
+            first = FirstEntries(self._connection, self._list_id, self._table, STATEMENT_SECONDS)
+            new, rows = await first.prepare(number)
             counts = ImportCounts(new, 0, 0, 0, 0, 0, repeated=rows - new)
         else:
             counts = await self.count(replace=replace is not None)
@@ -151,10 +153,12 @@ class Applying:
         await refuse_newer_rules(self._connection, never_upto)
         if of.changed >= number:
             raise StoreError("This list is changed too often for an import just now: try it later.", code="list_busy")
-        if of.changed > seen.changed:  # not in a list without entries: there was nothing to change
+        if first is None and of.changed > seen.changed:
             counts = await self._write_late(seen, of, number, replace, counts.rows)
             check_share(counts, most_withdrawn)
         if counts.changes:
+            if first is not None:
+                await first.attach()
             await conclude(self._connection, of, change, _done(counts), number)
         return counts
 

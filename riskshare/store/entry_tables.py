@@ -2,10 +2,12 @@
 
 The rows of a first import become it as they lie there: they get the columns that an import does not know, all of them
 constant, their indexes at once, and are attached. Nothing is written again, which is most of what writing entries
-costs. The functions work within the transaction of a connection; whoever calls them is the one who brings entries
-into the list (`entries.adding`), and nothing is to be seen before the commit.
+costs. All this is done within the transaction of a connection by the one who brings entries into the list
+(`entries.adding`), and nothing is to be seen before the commit. Behind it, PostgreSQL shows the rows to transactions
+that began before, too: whoever reads a list as of one moment leaves out what has a later number (`lists.sql`).
 
-Attaching a part keeps nobody from reading or writing the others, and waits for others who attach one; so it comes last.
+Attaching a part keeps nobody from reading or writing the others, and waits for others who attach one. So it comes last,
+when nothing else is to be waited for.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from riskshare.errors import StoreError
 from riskshare.store.queries import load
 
 if TYPE_CHECKING:
@@ -31,35 +34,48 @@ SORT_MEMORY: Final = "128MB"
 _INDEXES: Final = ("index_by_change", "index_by_expiry", "index_by_case", "index_withdrawn")
 
 
-async def has_entries(connection: Connection, list_id: int) -> bool:
-    """Whether a list has, or had, any entry: then it has a table too."""
-    return bool(await connection.fetchval(_SQL["has_entries"], list_id))
+async def has_table(connection: Connection, list_id: int) -> bool:
+    """Whether a list has a table: if it has, or had, any entry."""
+    return bool(await connection.fetchval(_SQL["has_table"], list_id))
 
 
 async def make_table(connection: Connection, list_id: int) -> None:
-    """Make the table of a list without entries."""
-    for step in ("make", "index_by_handle", *_INDEXES, "attach"):
-        await connection.execute(_sql(step, list_id))
+    """Make the table of a list that has none.
 
+    Raises:
+        StoreError: `list_busy`, others held the lock of `entries` for too long.
 
-async def take_over(connection: Connection, list_id: int, rows: str, number: int, seconds: float) -> tuple[int, int]:
-    """Make the rows of an import the entries of a list without any; give how many, and how many rows there were.
-
-    Of rows with the same handle the last one counts. `number` is that of the change, `seconds` bounds each statement.
     """
-    taking = _TakingOver(connection, list_id, rows, number, seconds)
-    return await taking.run()
+    for step in ("make", "index_by_handle", *_INDEXES):
+        await connection.execute(_sql(step, list_id))
+    try:
+        await connection.execute(_sql("attach", list_id))
+    except asyncpg.QueryCanceledError:
+        raise StoreError(
+            "Another list is getting its first entries, or PostgreSQL is working on all of them: do this again in a"
+            " few seconds.",
+            code="list_busy",
+        ) from None
 
 
-class _TakingOver:
-    def __init__(self, connection: Connection, list_id: int, rows: str, number: int, seconds: float) -> None:
+class FirstEntries:
+    """The rows of an import, in the table `rows`, that become the entries of a list which has no table.
+
+    First `prepare`, which takes most of the time; then, with the list locked, `attach`. `seconds` bounds a statement.
+    """
+
+    def __init__(self, connection: Connection, list_id: int, rows: str, seconds: float) -> None:
         self._connection = connection
         self._list_id = list_id
         self._rows = rows
-        self._number = number
         self._seconds = seconds
 
-    async def run(self) -> tuple[int, int]:
+    async def prepare(self, number: int) -> tuple[int, int]:
+        """Make the table what a part of `entries` is; give how many entries, and how many rows there were.
+
+        Of rows with the same handle the last one counts. `number` is that of the change that they come with. Without
+        any row there is nothing to attach.
+        """
         await self._execute("may_write")
         for setting in ("work_mem", "maintenance_work_mem"):
             await self._connection.execute(f"set local {setting} = '{SORT_MEMORY}'")
@@ -70,37 +86,41 @@ class _TakingOver:
             count = await self._order()
         try:
             async with self._connection.transaction():
-                await self._become()
+                await self._become(number)
         except asyncpg.UniqueViolationError:  # the file names something twice
             count = await self._order()
-            await self._become()
+            await self._become(number)
         for index in _INDEXES:
             await self._execute(index)
+        await self._execute("analyze")
+        return count, read
+
+    async def attach(self) -> None:
+        """Make them part of `entries`. Until the commit nobody else attaches a table; all else goes on."""
         await self._execute("attach")
         await self._execute("release")
-        return count, read
 
     async def _order(self) -> int:
         """Write the last row of each handle anew, in the order of the handles."""
-        await self._execute("make_ordered")
-        await self._execute("write_ordered")
-        await self._execute("drop_rows")
-        await self._execute("rename_ordered")
+        for step in ("make_ordered", "write_ordered", "drop_rows", "rename_ordered"):
+            await self._execute(step)
         return await self._count()
 
-    async def _become(self) -> None:
-        for step in ("rename", "complete", "constrain", "index_by_handle"):
-            await self._execute(step)
+    async def _become(self, number: int) -> None:
+        await self._execute("rename")
+        complete = self._sql("complete").replace("CHANGED", str(number))
+        await self._connection.execute(complete, timeout=self._seconds)
+        await self._execute("constrain")
+        await self._execute("index_by_handle")
 
     async def _count(self) -> int:
-        sql = self._sql("count_rows")
-        return int(await self._connection.fetchval(sql, timeout=self._seconds))
+        return int(await self._connection.fetchval(self._sql("count_rows"), timeout=self._seconds))
 
     async def _execute(self, statement: str) -> None:
         await self._connection.execute(self._sql(statement), timeout=self._seconds)
 
     def _sql(self, statement: str) -> str:
-        return _sql(statement, self._list_id).replace("incoming", self._rows).replace("CHANGED", str(self._number))
+        return _sql(statement, self._list_id).replace("incoming", self._rows)
 
 
 def _sql(statement: str, list_id: int) -> str:

@@ -53,7 +53,7 @@ def _parts(handles: Sequence[bytes]) -> list[Sequence[bytes]]:
 class Changes:
     """A consistent view of a list's entries. Iterate once, for batches in the order that was asked for.
 
-    `upto` is the number of the list's last change in this view: all changes up to it are shown.
+    `upto` is the number of the list's last change in this view: all changes up to it are shown, and none behind it.
     """
 
     def __init__(self, connection: Connection, upto: int, query: str, *arguments: object) -> None:
@@ -64,7 +64,7 @@ class Changes:
 
     async def __aiter__(self) -> AsyncIterator[list[StoredEntry]]:
         with guarded():
-            async for batch in stream(self._connection, SQL[self._query], *self._arguments):
+            async for batch in stream(self._connection, SQL[self._query], *self._arguments, self.upto):
                 yield batch
 
 
@@ -77,7 +77,7 @@ class SealedRows(Changes):
     async def batches(self) -> AsyncIterator[tuple[bytes, list[tuple[bytes, bytes, State, bytes]]]]:
         """The batches, once."""
         with guarded():
-            cursor = await self._connection.cursor(SQL[self._query], *self._arguments)
+            cursor = await self._connection.cursor(SQL[self._query], *self._arguments, self.upto)
             while rows := await cursor.fetch(SEALED_ROWS):
                 yield rows[-1]["handle"], [row[1:] for row in rows]
 

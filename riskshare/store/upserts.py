@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from riskshare.sharing.kept import Change, ChangeCounts, EntryRow, ListRow
 from riskshare.sharing.states import Effect, effect
 from riskshare.store.entries import SQL, conclude
-from riskshare.store.entry_tables import has_entries, make_table
+from riskshare.store.entry_tables import has_table, make_table
 
 if TYPE_CHECKING:
     import asyncpg
@@ -51,7 +51,7 @@ async def write_rows(
     if not written:
         return
     number = of.changed + 1
-    if not await has_entries(connection, of.id):
+    if not await has_table(connection, of.id):
         await make_table(connection, of.id)
     await connection.execute(SQL["keep_former_of"], of.id, number, [row.handle for row in written])
     await connection.execute(

@@ -13,6 +13,7 @@ from riskshare.errors import InputError, StoreError
 from riskshare.sharing.kept import Change, ListCounts, Resealed
 from riskshare.store import entry_tables
 from riskshare.store.connection import Target
+from riskshare.store.entries import SQL
 from riskshare.store.migrate import migrate, migrations
 from riskshare.store.store import Store
 from tests.database.conftest import handle
@@ -216,6 +217,84 @@ async def test_first_imports_hold_up_nobody_else(dsn, store, sql, mine, made):
     assert await tables(sql) == [f"entries_{other.id}", f"entries_{third.id}"]
 
 
+async def view_of(lists, kind, of):
+    """A view that is open, and how to read it."""
+    context = getattr(lists, kind)(of.id, b"" if kind in ("listed", "sealed") else 0)
+    view = await context.__aenter__()
+
+    async def read():
+        rows = view.batches() if kind == "sealed" else view
+        found = [row async for batch in rows for row in (batch[1] if kind == "sealed" else batch)]
+        await context.__aexit__(None, None, None)
+        return view.upto, len(found)
+
+    return read
+
+
+@pytest.mark.parametrize("kind", ["changes", "listed", "sealed"])
+async def test_a_view_of_before_a_first_import_shows_nothing_of_it(store, mine, made, kind):
+    """PostgreSQL shows rows that are attached, if they were written before a transaction began that is open still."""
+    async with intake_of(store, mine.id) as under_way:
+        await under_way.add([made.entry(f"{n}") for n in range(50)])
+        early = await view_of(store.lists, kind, mine)
+        await under_way.add([made.entry(f"{n}") for n in range(50, 80)])
+        late = await view_of(store.lists, kind, mine)
+        await under_way.commit(IMPORT)
+    behind = await view_of(store.lists, kind, mine)
+    assert [await early(), await late()] == [(0, 0), (0, 0)]
+    upto, found = await behind()
+    assert (upto > 0, found) == (True, 80)
+
+
+async def test_a_first_import_that_waits_for_its_list_holds_up_no_other(dsn, store, mine, made, monkeypatch):
+    monkeypatch.setattr("riskshare.store.imports.FEW_ROWS", 0)
+    other = await store.lists.create_list("other", "telecom_fraud", "default")
+    holder = await asyncpg.connect(dsn)
+    held = holder.transaction()
+    await held.start()
+    await holder.execute("select 1 from lists where id = $1 for update", mine.id)
+    importing = asyncio.create_task(bring(store, mine.id, [made.entry("a")], IMPORT))
+    waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    async with asyncio.timeout(20):
+        while not await store.pool.fetchval(waits):  # noqa: ASYNC110 - PostgreSQL tells nobody
+            await asyncio.sleep(0.01)
+        await store.lists.upsert(other.id, [made.entry("b")], UPSERT, never_upto=0, atomic=False)
+    assert not importing.done()
+    await held.rollback()
+    await holder.close()
+    assert (await importing).new == 1
+    assert await tables(store.pool) == [f"entries_{mine.id}", f"entries_{other.id}"]
+
+
+async def test_an_upsert_that_cannot_have_a_table_in_time_says_so(dsn, sql, made):
+    store = await Store.open(dsn, statement_seconds=1)
+    of = await store.lists.create_list("fraud", "telecom_fraud", "default")
+    async with sql.transaction():
+        await sql.execute("lock table entries in share update exclusive mode")
+        with pytest.raises(StoreError) as refused:
+            await store.lists.upsert(of.id, [made.entry("a")], UPSERT, never_upto=0, atomic=False)
+    assert refused.value.code == "list_busy"
+    assert (await store.lists.upsert(of.id, [made.entry("a")], UPSERT, never_upto=0, atomic=False)) is not None
+    await store.close()
+
+
+async def test_many_are_looked_for_by_their_handles_right_behind_a_first_import(store, sql, mine, made):
+    await bring(store, mine.id, [made.entry(f"{n}") for n in range(20_000)], IMPORT)
+    for name in ("live_handles", "standing"):
+        handles = [handle(f"{n}") for n in range(500)]
+        plan = [row[0][:80] for row in await sql.fetch("explain " + SQL[name], mine.id, handles)]
+        assert any("Index Cond:" in line and "handle = ANY" in line for line in plan), plan
+
+
+async def test_a_table_that_somebody_has_emptied_is_used(store, sql, mine, made):
+    await bring(store, mine.id, [made.entry("a")], IMPORT)
+    await sql.execute("delete from entries")
+    await sql.execute("update lists set listed = 0")
+    await bring(store, mine.id, [made.entry("b")], IMPORT)
+    await store.lists.upsert(mine.id, [made.entry("c")], UPSERT, never_upto=0, atomic=False)
+    assert (await store.lists.counts(mine.id)).active == 2
+
+
 # --- a database of before
 
 
@@ -258,3 +337,11 @@ async def test_lists_of_before_go_on(former, made):
     assert [(one.active, one.withdrawn) for one in found] == [(2, 1), (1, 0), (2, 0)]
     await store.close()
     assert await tables(sql) == ["entries_2", "entries_former"]
+
+
+async def test_an_entry_whose_list_is_gone_keeps_no_peer_from_starting(former):
+    dsn, sql = former
+    await sql.execute("update entries set list_id = 99 where list_id = 3")
+    await sql.execute("update lists set listed = 0 where id = 3")
+    await (await Store.open(dsn)).close()
+    assert await sql.fetchval("select count(*) from entries") == 3

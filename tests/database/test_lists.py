@@ -310,7 +310,7 @@ async def test_an_index_gives_the_order_of_handles(store, mine, made, sql):
     await sql.execute("analyze entries")
     await sql.execute("set enable_sort = off")
     for name, after in [("listed", "'\\x80'::bytea"), ("changes", "0"), ("withdrawals", "0")]:
-        query = SQL[name].replace("$1", str(mine.id)).replace("$2", after)
+        query = SQL[name].replace("$1", str(mine.id)).replace("$2", after).replace("$3", "1000000")
         plan = [row[0] for row in await sql.fetch(f"explain {query}")]
         assert not any("Sort" in line and "Incremental" not in line for line in plan), plan
         assert (name == "withdrawals") == any(f"entries_{mine.id}_withdrawn" in line for line in plan), plan

@@ -40,8 +40,7 @@ create trigger data_key_of_entries before insert or update of handle, sealed, ca
 do $$
     declare
         held text := (
-            select string_agg(id::text, ', ' order by id) from lists l
-            where exists (select from entries_former e where e.list_id = l.id)
+            select string_agg(distinct list_id::text, ', ') from entries_former
         );
     begin
         if held is null then

@@ -1,8 +1,9 @@
 -- The table of a list's entries. PART stands for it, `incoming` for that of an import's rows, NUMBER for the list's id,
 -- CHANGED for the number of the change that brings them.
 
--- name: has_entries
-select exists (select from entries where list_id = $1)
+-- name: has_table
+-- Its own, or that of all lists of before.
+select to_regclass('entries_' || $1::integer) is not null or exists (select from entries where list_id = $1)
 
 -- name: make
 -- Attached afterwards: to make a table as a part of another one, PostgreSQL keeps all others from that.
@@ -73,6 +74,10 @@ create index PART_by_case on PART (list_id, case_handle) where case_handle is no
 
 -- name: index_withdrawn
 create index PART_withdrawn on PART (list_id, changed) where state = 'withdrawn' and reason <> 'replaced' and reason <> 'expired'
+
+-- name: analyze
+-- What look-ups need to know; without it they would read all of the table until PostgreSQL comes to it by itself.
+analyze PART (list_id, handle, state, valid_until, changed)
 
 -- name: release
 alter table PART drop constraint entries_of_one_list

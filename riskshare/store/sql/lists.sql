@@ -65,25 +65,28 @@ select * from lists where id = $1 for no key update
 select pg_advisory_xact_lock($1, $2)
 
 -- name: changes
+-- Of a view, as the next three: it shows nothing of a number above its own. The rows of a list's first import are older
+-- than the change that attaches them, and PostgreSQL shows them to transactions that began before that.
 select * from entries
-where list_id = $1 and changed > $2
+where list_id = $1 and changed > $2 and changed <= $3
 order by changed
 
 -- name: withdrawals
 -- There is an index of just these.
 select * from entries
-where list_id = $1 and changed > $2 and state = 'withdrawn' and reason <> 'replaced' and reason <> 'expired'
+where list_id = $1 and changed > $2 and changed <= $3
+  and state = 'withdrawn' and reason <> 'replaced' and reason <> 'expired'
 order by changed
 
 -- name: listed
 select * from entries
-where list_id = $1 and handle > $2 and state <> 'withdrawn'
+where list_id = $1 and handle > $2 and changed <= $3 and state <> 'withdrawn'
 order by handle
 
 -- name: sealed
 -- What a computing needs of them, and no more: there may be many millions.
 select handle, uuid_send(id) as id, sealed, state, record from entries
-where list_id = $1 and handle > $2 and state <> 'withdrawn'
+where list_id = $1 and handle > $2 and changed <= $3 and state <> 'withdrawn'
 order by handle
 
 -- name: chosen
