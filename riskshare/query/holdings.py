@@ -6,6 +6,7 @@ times a second, and at once after any change; in between, checks share it.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -83,6 +84,7 @@ class Holdings:
         self._unreachable = unreachable
         self._buckets = buckets
         self._remembered = _Remembered()
+        self._fetching: dict[tuple[bytes, bytes], asyncio.Task[bytes | None]] = {}
         self._known: dict[tuple[frozenset[str], str | None, bool], tuple[datetime, int, tuple[HeldOwner, ...]]] = {}
         self._snapshots: dict[str, tuple[int, Mapping[str, bytes]]] = {}
 
@@ -137,19 +139,37 @@ class Holdings:
     async def bucket(self, owner: str, held: HeldList, need: NeedBucket, label: bytes) -> bytes | None:
         """Fetch a bucket, unless that was done for this label, and give its sealed record, if it is there.
 
+        Whoever looks for the same label meanwhile waits for the same fetch: two that come together would show the owner
+        that they are one question. A caller that is cancelled leaves it to the others; with none left, it ends alone.
+
         Raises:
             PeerError: it cannot be had.
             SegmentError: it is not what the owner signed.
 
         """
+        known, record = self._remembered.get(need.file_digest, label)
+        if known:
+            return record
+        place = need.file_digest, label
+        fetching = self._fetching.get(place)
+        if fetching is None:
+            fetching = asyncio.create_task(self._fetch(owner, held, need, label), name="bucket")
+            self._fetching[place] = fetching
+            fetching.add_done_callback(lambda done: self._fetched(place, done))
+        return await asyncio.shield(fetching)
+
+    async def _fetch(self, owner: str, held: HeldList, need: NeedBucket, label: bytes) -> bytes | None:
         base = held.view.base
         assert base is not None, "only a base has buckets"
-        known, record = self._remembered.get(need.file_digest, label)
-        if not known:
-            data = await self._buckets.bucket(owner, need.file_digest, need.offset, need.length, base.ref.file_length)
-            record = need.read(data, label)
-            self._remembered.keep(need.file_digest, label, record)
+        data = await self._buckets.bucket(owner, need.file_digest, need.offset, need.length, base.ref.file_length)
+        record = need.read(data, label)
+        self._remembered.keep(need.file_digest, label, record)
         return record
+
+    def _fetched(self, place: tuple[bytes, bytes], done: asyncio.Task[bytes | None]) -> None:
+        del self._fetching[place]
+        if not done.cancelled():
+            done.exception()  # retrieved: nobody may be waiting any more
 
     def _generation(self) -> int:
         return self._mirror.generation + self._published.generation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -392,6 +393,74 @@ async def test_the_owner_is_not_shown_that_a_question_is_repeated(on_demand):
     on_demand.shelves.alter = None  # it would fail
     assert await on_demand.holdings.bucket("jd", held, need, name) == sealed
     assert len(on_demand.shelves.asked) == 1
+
+
+def held_up(shelves):
+    """Let no bucket come before the event is set; `begun` are those that were asked for."""
+    go, at_once, shelves.begun = asyncio.Event(), shelves.bucket, []
+
+    async def bucket(*args):
+        shelves.begun.append(args)
+        await go.wait()
+        return await at_once(*args)
+
+    shelves.bucket = bucket
+    return go
+
+
+async def test_the_owner_is_not_shown_that_two_ask_the_same_at_once(on_demand):
+    held, need, name, _ = wanted(on_demand, PHONES[0])
+    go = held_up(on_demand.shelves)
+    asking = [asyncio.ensure_future(on_demand.holdings.bucket("jd", held, need, name)) for _ in range(3)]
+    other = asyncio.ensure_future(on_demand.holdings.bucket("jd", held, need, bytes(32)))
+    await asyncio.sleep(0)
+    go.set()
+    first, *rest = await asyncio.gather(*asking)
+    assert first is not None
+    assert rest == [first, first]
+    assert await other is None
+    assert len(on_demand.shelves.asked) == 2
+    assert not on_demand.holdings._fetching
+
+
+async def test_who_stops_waiting_for_a_bucket_takes_it_from_nobody(on_demand):
+    held, need, name, _ = wanted(on_demand, PHONES[0])
+    go = held_up(on_demand.shelves)
+    leaves, stays = (asyncio.ensure_future(on_demand.holdings.bucket("jd", held, need, name)) for _ in range(2))
+    await asyncio.sleep(0)
+    leaves.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaves
+    go.set()
+    assert await stays is not None
+    assert len(on_demand.shelves.begun) == 1
+
+
+async def test_a_bucket_for_which_nobody_waits_any_more_is_remembered_all_the_same(on_demand):
+    """Its owner has seen the question: it shall not see it again."""
+    held, need, name, _ = wanted(on_demand, PHONES[0])
+    go = held_up(on_demand.shelves)
+    alone = asyncio.ensure_future(on_demand.holdings.bucket("jd", held, need, name))
+    await asyncio.sleep(0)
+    alone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await alone
+    go.set()
+    assert await on_demand.holdings.bucket("jd", held, need, name) is not None
+    assert len(on_demand.shelves.begun) == 1
+
+
+async def test_a_fetch_that_fails_fails_for_all_who_wait_and_is_tried_again_by_the_next(on_demand):
+    held, need, name, _ = wanted(on_demand, PHONES[0])
+    at_once, go = on_demand.shelves.bucket, held_up(on_demand.shelves)
+    on_demand.shelves.alter = lambda data: data[:-1]
+    asking = [asyncio.ensure_future(on_demand.holdings.bucket("jd", held, need, name)) for _ in range(2)]
+    await asyncio.sleep(0)
+    go.set()
+    assert all(isinstance(each, SegmentError) for each in await asyncio.gather(*asking, return_exceptions=True))
+    on_demand.shelves.bucket, on_demand.shelves.alter = at_once, lambda data: data
+    assert await on_demand.holdings.bucket("jd", held, need, name) is not None
+    assert len(on_demand.shelves.asked) == 2
 
 
 @pytest.mark.parametrize("bound", ["REMEMBERED", "REMEMBERED_BYTES"])
