@@ -172,6 +172,7 @@ class OwnImports:
             most_withdrawn=100 if forced else self._member.config.publish.replace_limit_percent,
             mapping=called.given,
             saved_mapping=called.saved,
+            unattended=True,
         )
 
     async def _received(self, body: AsyncIterator[bytes]) -> BinaryIO:
@@ -223,6 +224,7 @@ class OwnImports:
             file.close()
 
     async def _break_off(self, import_id: UUID) -> None:
+        """End it, if PostgreSQL was away when that was tried at first."""
         try:
             await self._store.imports.cancel(import_id, "internal")
         except RiskshareError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import asdict, dataclass, field
 from dataclasses import replace as with_changes
 from datetime import datetime
@@ -18,7 +18,7 @@ from typing import BinaryIO, Final, Protocol
 from uuid import UUID
 
 from riskshare.encoding import canonical_json
-from riskshare.errors import InputError
+from riskshare.errors import InputError, RiskshareError
 from riskshare.sharing.entry import NONCE_BYTES, DataKey, reseal
 from riskshare.sharing.kept import Change, ImportCounts, ListRow, Resealed, State, StoredEntry
 from riskshare.sharing.never import NeverList
@@ -97,7 +97,8 @@ class Order:
     With bad rows the list is left as it is, unless `skip_bad`; with `dry_run` in any case. With `replace` the file is
     the whole list, and what it does not name, or only in a bad row, is withdrawn: at most `most_withdrawn` percent of
     the entries. `mapping` is kept for the list's next import, once this one is committed; `saved_mapping` is the one
-    that an earlier import left, if the columns are taken to be called so.
+    that an earlier import left, if the columns are taken to be called so. `unattended`: nobody sees a fault of ours, so
+    it ends the import for good, and the import says so.
     """
 
     author: str
@@ -108,6 +109,7 @@ class Order:
     most_withdrawn: int = 100
     mapping: SavedMapping | None = None
     saved_mapping: SavedMapping | None = None
+    unattended: bool = False
 
 
 class Watcher:
@@ -215,6 +217,12 @@ class Importer:
                 await self._conclude(staging, with_changes(change, import_id=row.id), order, report, watcher)
             except InputError as error:
                 await _give_up(staging, error, report)
+                raise
+            except Exception as error:
+                if order.unattended and not isinstance(error, RiskshareError):
+                    # Now, while it still counts as under way: nobody shall take it for one that goes on.
+                    with suppress(RiskshareError):
+                        await staging.drop("internal")
                 raise
         return report
 

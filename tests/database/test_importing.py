@@ -391,6 +391,28 @@ async def test_an_import_that_is_cancelled_between_two_steps_says_so_at_the_next
     assert refused.value.code == "import_cancelled"
 
 
+class Faulty(Noting):
+    """Makes a mistake when everything is read."""
+
+    def writing(self):
+        raise RuntimeError("phone:+8613800138000")
+
+
+@pytest.mark.parametrize(
+    ("unattended", "standing", "code"), [(False, "interrupted", None), (True, "refused", "internal")]
+)
+async def test_a_fault_of_ours_ends_an_import_for_good_if_nobody_sees_it(office, unattended, standing, code):
+    """Nothing but the import itself says so: at no moment it seems to go on."""
+    with pytest.raises(RuntimeError):
+        await office.run(NUMBERS, told=Faulty(), unattended=unattended)
+    [row] = await office.imports()
+    assert (row.standing, row.code) == (standing, code)
+    assert len(await office.tables()) == (0 if unattended else 1)
+    report = await office.run(NUMBERS)
+    assert (report.committed, report.resumed_at) == (True, None if unattended else 60)
+    assert await office.listed() == canonical(NUMBERS)
+
+
 async def test_an_import_can_be_cancelled(office):
     held = office.sql.transaction()  # however fast it is: before it is cancelled, it cannot commit
     await held.start()
