@@ -58,8 +58,8 @@ def run_bench(names: Sequence[str], *, json: bool = False) -> int:
     try:
         figures: list[Figure] = []
         for name in wanted:
-            with messages.status(f"Measuring: {name}"):
-                figures.extend(_measure(name, raw))
+            messages.print(f"Measuring: {name}")  # no spinner: it would turn in the process that is measured
+            figures.extend(_measure(name, raw))
     finally:
         raw.close()
     if json:
