@@ -20,6 +20,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import cbor2
@@ -244,16 +245,22 @@ def cbor_byte_strings(parts: list[bytes] | dict[str, bytes]) -> bytes:
         EncodingError: a word is not ASCII, a part not of the type `bytes`.
 
     """
-    written: list[bytes] = []
     if isinstance(parts, dict):
-        written.append(_head_of(_MAP, len(parts)))
-        for word in sorted(parts, key=cbor_order):
-            written += _head_of(_TEXT, len(word)), _ascii(word), *_byte_string(parts[word])
+        written = [_head_of(_MAP, len(parts))]
+        for word, named in _words(tuple(parts)):
+            part = parts[word]
+            written += named, _head_of_bytes(part), part
     else:
-        written.append(_head_of(_LIST, len(parts)))
+        written = [_head_of(_LIST, len(parts))]
         for part in parts:
-            written += _byte_string(part)
+            written += _head_of_bytes(part), part
     return b"".join(written)
+
+
+@lru_cache(maxsize=64)
+def _words(words: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+    """Words in the order of CBOR's maps, each with its encoding. Raises EncodingError: one is not ASCII."""
+    return tuple((word, _head_of(_TEXT, len(word)) + _ascii(word)) for word in sorted(words, key=cbor_order))
 
 
 def measure_byte_strings(parts: Any) -> int:
@@ -262,10 +269,10 @@ def measure_byte_strings(parts: Any) -> int:
     if type(parts) is dict:
         length, before, found = cbor_head(len(parts)), (-1, ""), parts.values()
         for word in parts:
-            if type(word) is not str or cbor_order(word) <= before:
+            if type(word) is not str or not word.isascii() or (place := (len(word), word)) <= before:
                 raise EncodingError("The bytes are not deterministic CBOR (RFC 8949 4.2.1).")
-            before = cbor_order(word)
-            length += cbor_head(len(word)) + len(_ascii(word))
+            before = place
+            length += cbor_head(len(word)) + len(word)
     elif type(parts) is list:
         length, found = cbor_head(len(parts)), parts
     else:
@@ -283,16 +290,18 @@ def _ascii(word: str) -> bytes:
     return word.encode()
 
 
-def _byte_string(part: bytes) -> tuple[bytes, bytes]:
+def _head_of_bytes(part: bytes) -> bytes:
     if type(part) is not bytes:
         raise EncodingError(f"A value of type {type(part).__name__} is no byte string.")
-    return _head_of(_BYTES, len(part)), part
+    return _head_of(_BYTES, len(part))
 
 
 def _head_of(major: int, number: int) -> bytes:
     """The shortest head of an item (RFC 8949 3)."""
     if number < 24:
         return bytes((major | number,))
+    if number < 256:
+        return bytes((major | 24, number))
     size = cbor_head(number) - 1
     return bytes((major | 23 + size.bit_length(),)) + number.to_bytes(size, "big")
 
@@ -311,7 +320,9 @@ def format_time(moment: datetime) -> str:
     """
     if moment.tzinfo is None:
         raise ValueError("a time has no time zone")
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_time(text: object) -> datetime:

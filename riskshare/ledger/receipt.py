@@ -35,10 +35,14 @@ class Receipt:
     ask_signature: bytes = field(repr=False)
     answer: bytes = field(repr=False)
     answer_signature: bytes = field(repr=False)
+    _written: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     def to_bytes(self) -> bytes:
-        """The CBOR array of the four parts."""
-        return cbor_byte_strings([self.ask, self.ask_signature, self.answer, self.answer_signature])
+        """The CBOR array of the four parts. Written once: its id and its row in the store are made of it, too."""
+        if not self._written:
+            parts = [self.ask, self.ask_signature, self.answer, self.answer_signature]
+            object.__setattr__(self, "_written", cbor_byte_strings(parts))
+        return self._written
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Receipt:

@@ -69,9 +69,13 @@ LONGEST_IN_PARTS = 8 * 1024
 _OWN_KEYS = frozenset({"asked_at", "batch", "count", "elements"})
 _TERM_KEYS = frozenset({"epoch", "network", "owner", "proof", "purpose", "querier", "registry", "snapshots"})
 _OWN = re.compile(
-    rb'\{"asked_at":"([-0-9:.TZ]{24})","batch":"([-0-9a-f]{36})","count":([1-9][0-9]{0,15}),"elements":"([0-9a-f]{64})"(?=,)'
+    rb'\{"asked_at":"([-0-9:.TZ]{24})","batch":"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"'
+    rb',"count":([1-9][0-9]{0,15}),"elements":"([0-9a-f]{64})"(?=,)'
 )
-"""How an ask begins, with what is its own: in canonical JSON it stands before all that many asks have in common."""
+"""How an ask begins, with what is its own: in canonical JSON it stands before all that many asks have in common.
+
+Where it fits, only the time and the count can be wrong still; what it does not fit is read in full, to say what is.
+"""
 
 _ANSWER = re.compile(rb'\{"answered_at":"([-0-9:.TZ]{24})","ask":"([0-9a-f]{64})","elements":"([0-9a-f]{64})"\}')
 _ANSWER_KEYS = frozenset({"answered_at", "ask", "elements"})
@@ -149,28 +153,14 @@ class Ask:
         """
         own = _OWN.match(data)
         if own is None or len(data) > LONGEST_IN_PARTS:
-            body = parse_canonical_json(data, limit=MAX_STATEMENT_BYTES)
-            if body.keys() != _OWN_KEYS | _TERM_KEYS:
-                raise EncodingError("The ask has not exactly the fields of an ask.")
-            terms = _terms_of(body)
-        else:
-            asked_at, batch, count, elements = own.groups()
-            body = {"asked_at": asked_at.decode(), "batch": batch.decode(), "elements": elements.decode()}
-            body["count"] = int(count)
-            terms = _read_terms(data[own.end() :])
-        return cls(
-            batch=parse_batch(body["batch"]),
-            network=terms.network,
-            registry=terms.registry,
-            querier=terms.querier,
-            owner=terms.owner,
-            epoch=terms.epoch,
-            purpose=terms.purpose,
-            count=_number(body, "count"),
-            elements=parse_hex(body["elements"], 32),
-            snapshots=dict(terms.snapshots),
-            asked_at=parse_time(body["asked_at"]),
-            proof=terms.proof,
+            return _ask_in_full(data)
+        asked_at, batch, count, elements = own.groups()
+        return _ask(
+            _read_terms(data[own.end() :]),
+            batch=UUID(int=int(batch.replace(b"-", b""), 16)),
+            count=_number({"count": int(count)}, "count"),
+            elements=bytes.fromhex(elements.decode()),
+            asked_at=parse_time(asked_at.decode()),
         )
 
 
@@ -210,8 +200,8 @@ class Answer:
 
         """
         if (found := _ANSWER.fullmatch(data)) is not None:
-            answered_at, ask, elements = (text.decode() for text in found.groups())
-            return cls(bytes.fromhex(ask), bytes.fromhex(elements), parse_time(answered_at))
+            answered_at, ask, elements = found.groups()
+            return cls(bytes.fromhex(ask.decode()), bytes.fromhex(elements.decode()), parse_time(answered_at.decode()))
         body = parse_canonical_json(data, limit=MAX_STATEMENT_BYTES)  # to say what is wrong with it
         if body.keys() != _ANSWER_KEYS:
             raise EncodingError("The answer has not exactly the fields of an answer.")
@@ -345,6 +335,36 @@ def _terms_json(terms: _Terms) -> bytes:
     """Write the same end."""
     snapshots = {name: digest.hex() for name, digest in terms.snapshots}
     return b"," + canonical_json({**terms._asdict(), "epoch": terms.epoch.hex(), "snapshots": snapshots})[1:]
+
+
+def _ask_in_full(data: bytes) -> Ask:
+    body = parse_canonical_json(data, limit=MAX_STATEMENT_BYTES)
+    if body.keys() != _OWN_KEYS | _TERM_KEYS:
+        raise EncodingError("The ask has not exactly the fields of an ask.")
+    return _ask(
+        _terms_of(body),
+        batch=parse_batch(body["batch"]),
+        count=_number(body, "count"),
+        elements=parse_hex(body["elements"], 32),
+        asked_at=parse_time(body["asked_at"]),
+    )
+
+
+def _ask(terms: _Terms, *, batch: UUID, count: int, elements: bytes, asked_at: datetime) -> Ask:
+    return Ask(
+        batch=batch,
+        network=terms.network,
+        registry=terms.registry,
+        querier=terms.querier,
+        owner=terms.owner,
+        epoch=terms.epoch,
+        purpose=terms.purpose,
+        count=count,
+        elements=elements,
+        snapshots=dict(terms.snapshots),
+        asked_at=asked_at,
+        proof=terms.proof,
+    )
 
 
 def _snapshots(value: object, owner: str) -> tuple[tuple[str, bytes], ...]:

@@ -13,7 +13,7 @@ from riskshare.query.hours import HourKeys, SealedHourKey
 from riskshare.query.message import new_batch
 from riskshare.query.verdict import Asked, Question, Verdict, record_plaintext
 from riskshare.signature import SigningKey
-from riskshare.statement import SALT_BYTES, sign
+from riskshare.statement import SALT_BYTES, signed_bytes
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,6 +30,16 @@ class Blank:
     seal: RecordSeal
     random: bytes
     salt: bytes
+
+
+def statement_json(check: UUID, answered_at: datetime, querier: str, record: bytes) -> bytes:
+    """The canonical JSON of a check statement. `record` is the SHA-256 of the record; no value needs an escape."""
+    return b'{"answered_at":"%b","check":"%b","querier":"%b","record":"%b"}' % (
+        format_time(answered_at).encode(),
+        str(check).encode(),
+        querier.encode(),
+        record.hex().encode(),
+    )
 
 
 class Sealer:
@@ -61,20 +71,14 @@ class Sealer:
     ) -> SealedCheck:
         """Seal a check, whose verdict bears the id of the blank, and sign its statement."""
         plaintext = record_plaintext(question, verdict, asked, snapshots, blank.random)
-        body: Mapping[str, object] = {
-            "answered_at": format_time(verdict.answered_at),
-            "check": str(verdict.check),
-            "querier": self._member,
-            "record": sha256(plaintext).hex(),
-        }
-        signed = sign("check", self._network, body, self._identity)
+        statement = statement_json(verdict.check, verdict.answered_at, self._member, sha256(plaintext))
         return SealedCheck(
             id=verdict.check,
             answered_at=verdict.answered_at,
             hour_key=blank.hour_key,
             record=blank.seal(plaintext),
-            statement=signed.json,
-            signature=signed.signature,
+            statement=statement,
+            signature=self._identity.sign(signed_bytes("check", self._network, statement)),
             salt=blank.salt,
         )
 

@@ -193,4 +193,4 @@ def _outcome(verdict: Verdict) -> dict[str, Any]:
 
 
 def _ordered(named: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: named[name] for name in sorted(named, key=cbor_order)}
+    return dict(named) if len(named) < 2 else {name: named[name] for name in sorted(named, key=cbor_order)}

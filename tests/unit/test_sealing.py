@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riskshare.encoding import cbor_decode, sha256
+from riskshare.encoding import canonical_json, cbor_decode, format_time, sha256
 from riskshare.keys import sealing_key
 from riskshare.ledger.sealed import open_hour_key, open_record
 from riskshare.membership.identifier import parse
 from riskshare.query.hours import HourKeys
 from riskshare.query.message import new_batch
-from riskshare.query.sealing import Sealer
+from riskshare.query.sealing import Sealer, statement_json
 from riskshare.query.verdict import Asked, Question, Verdict
 from riskshare.signature import verify
 from riskshare.statement import signed_bytes
@@ -92,3 +92,14 @@ def test_the_hour_key_comes_along_until_it_is_kept():
     assert sealed_by(one, question())[1] is None
     assert first.hour_key == second.hour_key == key[0]
     assert sealed_by(one, question(), AT + timedelta(hours=1))[1] is not None
+
+
+@given(
+    st.builds(new_batch, st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10)),
+    st.datetimes(timezones=st.just(UTC)),
+    st.from_regex("[a-z0-9][a-z0-9-]{0,62}", fullmatch=True),
+    st.binary(min_size=32, max_size=32),
+)
+def test_the_statement_is_written_in_canonical_json(check, at, querier, record):
+    body = {"answered_at": format_time(at), "check": str(check), "querier": querier, "record": record.hex()}
+    assert statement_json(check, at, querier, record) == canonical_json(body)
