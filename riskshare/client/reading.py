@@ -114,7 +114,8 @@ async def read_bounded(member: str, response: aiohttp.ClientResponse, limit: int
     if length is not None:
         if length > limit:
             raise PeerGarbage(member, f"The peer's answer is longer than the {limit} bytes allowed here.")
-        return await response.read()
+        # A short answer is here with its head.
+        return response.content.read_nowait() if response.content.is_eof() else await response.read()
     chunks: list[bytes] = []
     async for chunk in response.content.iter_any():
         chunks.append(chunk)

@@ -239,6 +239,8 @@ def evaluate_exported(scalar: bytes, elements: bytes) -> bytes:
 
     """
     count = group.check_elements(elements)
+    if count == 1 and (product := sodium.scalar_multiply(scalar, elements)) is not None:
+        return product
     products, failed = sodium.scalar_multiply_many(scalar, elements)
     if failed >= 0:
         raise GroupError(f"Element {failed} of {count} is not a point of the group. Send only blinded elements.")

@@ -42,8 +42,8 @@ FETCH_SECONDS = 5.0
 
 MOST_LATELY = 65_536
 
-Place = tuple[str, UUID]
-"""Querier and batch."""
+Place = tuple[str, int]
+"""Querier and batch, as a number: what Python hashes without a function of its own."""
 
 
 class Members(Protocol):
@@ -173,6 +173,23 @@ class _Lately:
         return owed
 
 
+class _Body:
+    """The body of the answer to a batch. It can be written while its receipt is being made durable."""
+
+    __slots__ = ("_kept", "_written")
+
+    def __init__(self, kept: KeptReceipt) -> None:
+        self._kept = kept
+        self._written = b""
+
+    def written(self) -> bytes:
+        if not self._written:
+            kept = self._kept
+            message = AnswerMessage(kept.receipt.answer, kept.receipt.answer_signature, kept.evaluated, kept.proof)
+            self._written = message.to_bytes()
+        return self._written
+
+
 class Answerer:
     """Answers asks for one owner."""
 
@@ -202,7 +219,7 @@ class Answerer:
         self._lanes = Lanes(lanes)
         self._lately = _Lately()
         self._lookups = Allowance(LOOKUPS)
-        self._running: dict[Place, tuple[bytes, asyncio.Future[KeptReceipt]]] = {}
+        self._running: dict[Place, tuple[bytes, asyncio.Future[_Body]]] = {}
         self._fetching = asyncio.Lock()
         self._no_fetch_before = -math.inf
 
@@ -223,11 +240,11 @@ class Answerer:
             raise AskRefused("malformed", error.message) from error
         try:
             key = await self._admit(ask, message, asker)
-            kept = await self._once(ask, message, key)
+            answer = await self._once(ask, message, key)
         except AskRefused as refusal:
             # Step 1 of admission, looked up only now: a fresh batch, nearly every one, then costs no read.
-            kept = await self._stored(ask, message, asker, refusal)
-        return _message(kept).to_bytes(), ask.count
+            answer = await self._stored(ask, message, asker, refusal)
+        return answer.written(), ask.count
 
     async def _admit(self, ask: Ask, message: AskMessage, tls_member: str) -> oprf.SecretKey:
         """Steps 2 to 9 of admission, but for the quota."""
@@ -277,35 +294,35 @@ class Answerer:
                 if version > self._members.version():
                     self._no_fetch_before = self._clock.monotonic() + FETCH_SECONDS
 
-    async def _once(self, ask: Ask, message: AskMessage, key: oprf.SecretKey) -> KeptReceipt:
+    async def _once(self, ask: Ask, message: AskMessage, key: oprf.SecretKey) -> _Body:
         """Join the exchange of this batch if it is at work already; else take it from the store, or do it."""
-        place, digest = (ask.querier, ask.batch), sha256(message.ask)
+        place, digest = _place(ask), sha256(message.ask)
         if (running := self._running.get(place)) is not None:
             self._quotas.waste(ask.querier, ask.count)
             if running[0] != digest:
                 raise _conflict()
             return await asyncio.shield(running[1])
-        outcome: asyncio.Future[KeptReceipt] = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[_Body] = asyncio.get_running_loop().create_future()
         self._running[place] = digest, outcome
         try:
-            kept = None
+            answer = None
             if place in self._lately:
                 self._quotas.waste(ask.querier, ask.count)
-                kept = await self._known(ask, digest)
-            if kept is None:
-                kept = await self._exchange(ask, message, digest, key)
+                answer = await self._known(ask, digest)
+            if answer is None:
+                answer = await self._exchange(ask, message, digest, key)
         except BaseException as error:
             outcome.set_exception(error if isinstance(error, AskRefused) else _given_up())
             outcome.exception()  # retrieved: nobody may have joined
             raise
         finally:
             del self._running[place]
-        outcome.set_result(kept)
-        return kept
+        outcome.set_result(answer)
+        return answer
 
-    async def _exchange(self, ask: Ask, message: AskMessage, digest: bytes, key: oprf.SecretKey) -> KeptReceipt:
+    async def _exchange(self, ask: Ask, message: AskMessage, digest: bytes, key: oprf.SecretKey) -> _Body:
         """Meter, evaluate, sign, keep. The quota is spent on elements that turn out to be no points, too."""
-        place, day = (ask.querier, ask.batch), self._clock.now().date()
+        place, day = _place(ask), self._clock.now().date()
         limits = self._members.limits(ask.querier)
         self._quotas.take(ask.querier, ask.epoch, ask.count, limits, now=self._clock.monotonic(), day=day)
         try:
@@ -316,6 +333,10 @@ class Answerer:
             self._quotas.give_back(ask.querier, ask.epoch, ask.count, day=day)
             raise
         kept = self._sign(ask, message, digest, evaluated, proof)
+        body = _Body(kept)
+        # In the next turn of the loop but one: in the next, the receipt goes to PostgreSQL.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, body.written)
         try:
             stored = await self._receipts.keep(kept)
         except StoreError as error:
@@ -325,12 +346,12 @@ class Answerer:
         owed = self._lately.account(place)
         self._lately.note(place, accounted=True)
         if stored is kept:
-            return kept
+            return body
         # Answered before: by another process of this owner, or "failed, but persisted", which is paid for now.
         same = _same_batch(stored, digest)
         if not owed:
             self._quotas.give_back(ask.querier, ask.epoch, ask.count, day=day)
-        return same
+        return _Body(same)
 
     async def _evaluated(self, key: oprf.SecretKey, elements: bytes, ask: Ask) -> tuple[bytes, bytes]:
         """The evaluated elements, and the proof or b""."""
@@ -365,18 +386,18 @@ class Answerer:
             salt=self._random(SALT_BYTES),
         )
 
-    async def _known(self, ask: Ask, digest: bytes) -> KeptReceipt | None:
+    async def _known(self, ask: Ask, digest: bytes) -> _Body | None:
         """The receipt of a batch that was answered before; pays for it if its quota was given back."""
         self._lookups.take(ask.querier, now=self._clock.monotonic())
         try:
             stored = await self._receipts.find(ask.querier, ask.batch)
         except StoreError as error:
             raise _not_durable(error) from error
-        if stored is not None and self._lately.account((ask.querier, ask.batch)):
+        if stored is not None and self._lately.account(_place(ask)):
             self._quotas.account(ask.querier, stored.epoch, stored.count, day=self._clock.now().date())
-        return None if stored is None else _same_batch(stored, digest)
+        return None if stored is None else _Body(_same_batch(stored, digest))
 
-    async def _stored(self, ask: Ask, message: AskMessage, asker: str, refusal: AskRefused) -> KeptReceipt:
+    async def _stored(self, ask: Ask, message: AskMessage, asker: str, refusal: AskRefused) -> _Body:
         """Step 1 of admission: a batch that is known, whatever else is wrong with it now.
 
         A refusal tells the querier that no receipt of the batch is kept here. Where the store cannot say so,
@@ -413,8 +434,8 @@ def _not_durable(error: StoreError) -> AskRefused:
     )
 
 
-def _message(kept: KeptReceipt) -> AnswerMessage:
-    return AnswerMessage(kept.receipt.answer, kept.receipt.answer_signature, kept.evaluated, kept.proof)
+def _place(ask: Ask) -> Place:
+    return ask.querier, ask.batch.int
 
 
 def _split(elements: bytes) -> list[bytes]:

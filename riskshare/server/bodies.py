@@ -22,8 +22,11 @@ async def read_body(request: web.Request) -> bytes:
         web.HTTPRequestEntityTooLarge: it is longer than the application takes.
 
     """
-    if request.content.is_eof():  # nearly always: no timer for that
-        return await request.read()
+    if request.content.is_eof():  # nearly always: no timer for that, and nothing to wait for
+        body = request.content.read_nowait()
+        if 0 < request.client_max_size < len(body):
+            raise web.HTTPRequestEntityTooLarge(request.client_max_size, len(body))
+        return body
     async with in_time():
         return await request.read()
 

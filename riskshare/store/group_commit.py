@@ -109,10 +109,11 @@ class GroupCommit(Generic[U, R]):
             raise StoreError(
                 "Too much waits to be made durable: PostgreSQL does not keep up; try again later.", code="overloaded"
             )
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
         self._queue.append((unit, future))
         if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush_all(), name="group-commit")
+            self._flusher = loop.create_task(self._flush_all(), name="group-commit")
         return await future
 
     async def warm(self) -> None:
