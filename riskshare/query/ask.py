@@ -15,10 +15,8 @@ Nothing is asked under a registry that has expired, and nothing while too much w
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -27,7 +25,7 @@ from riskshare.encoding import sha256
 from riskshare.errors import EncodingError, PeerDown, PeerError, PeerGarbage, PeerRefused, StoreError
 from riskshare.ledger import merkle
 from riskshare.ledger.receipt import KeptReceipt, Receipt, UnansweredAsk
-from riskshare.query.batch import AskFailed, Batch, Ticket
+from riskshare.query.batch import AskFailed, Batch, Lane, Ticket
 from riskshare.query.message import (
     CLOCK_TOLERANCE_SECONDS,
     ELEMENT_BYTES,
@@ -103,15 +101,6 @@ class Kept(Protocol):
         """
 
 
-@dataclass(slots=True)
-class _Lane:
-    """Elements of one (owner, epoch, purpose) that wait for the next ask."""
-
-    waiting: deque[Ticket] = field(default_factory=deque)
-    in_flight: int = 0
-    scheduled: bool = False
-
-
 class Asker:
     """Asks all owners on behalf of one querier."""
 
@@ -146,7 +135,7 @@ class Asker:
         self._timeout = timeout
         self._coalesce = coalesce
         self._resend_after = resend_after
-        self._lanes: dict[Key, _Lane] = {}
+        self._lanes: dict[Key, Lane] = {}
         self._unsettled: dict[UUID, Batch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -171,13 +160,10 @@ class Asker:
         key = (owner, epoch, purpose)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane()
+            lane = self._lanes[key] = Lane()
         lane.waiting.append(ticket)
-        if not self._coalesce:
-            self._send(key, lane, 1)
-        elif not lane.scheduled and lane.in_flight < self._in_flight:
-            lane.scheduled = True
-            loop.call_soon(self._leave, key, lane)
+        if not self._coalesce or self._may_leave(lane):
+            self._leave(key, lane)
         return ticket
 
     def _not_asked(self, owner: str) -> AskFailed:
@@ -191,32 +177,39 @@ class Asker:
             )
         )
 
-    def _leave(self, key: Key, lane: _Lane) -> None:
-        """Send what waits, in as many asks as may be on their way."""
-        lane.scheduled = False
-        while lane.waiting and lane.in_flight < self._in_flight:
-            self._send(key, lane, FULL)
-        self._drop(key, lane)
+    def _leave(self, key: Key, lane: Lane) -> None:
+        """Let what waits leave in the next turn of the event loop, with what is submitted until then."""
+        lane.scheduled = True
+        task = asyncio.get_running_loop().create_task(self._run(key, lane))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _drop(self, key: Key, lane: _Lane) -> None:
+    def _drop(self, key: Key, lane: Lane) -> None:
         """Forget a lane in which nothing waits or travels."""
         if not (lane.waiting or lane.in_flight or lane.scheduled) and self._lanes.get(key) is lane:
             del self._lanes[key]
 
-    def _send(self, key: Key, lane: _Lane, most: int) -> None:
-        tickets: list[Ticket] = []
-        while lane.waiting and len(tickets) < most:
-            ticket = lane.waiting.popleft()
-            if not ticket.done.cancelled():
-                tickets.append(ticket)
-        if not tickets:
-            return
-        lane.in_flight += 1
-        task = asyncio.get_running_loop().create_task(self._run(key, lane, tickets))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _may_leave(self, lane: Lane) -> bool:
+        return bool(lane.waiting) and not lane.scheduled and lane.in_flight < self._in_flight
 
-    async def _run(self, key: Key, lane: _Lane, tickets: Sequence[Ticket]) -> None:
+    async def _run(self, key: Key, lane: Lane) -> None:
+        """Send what waits, as far as one ask takes it; the rest follows in others, if more may be on their way."""
+        lane.scheduled = False
+        tickets = lane.take(FULL if self._coalesce else 1)
+        lane.in_flight += 1
+        try:
+            if tickets:
+                if self._may_leave(lane):
+                    self._leave(key, lane)
+                await self._send(key, tickets)
+        finally:
+            lane.in_flight -= 1
+            if self._may_leave(lane):
+                self._leave(key, lane)
+            else:
+                self._drop(key, lane)
+
+    async def _send(self, key: Key, tickets: Sequence[Ticket]) -> None:
         try:
             batch = self._sign(key, [ticket.element for ticket in tickets])
             for position, ticket in enumerate(tickets):
@@ -230,12 +223,6 @@ class Asker:
             raise
         else:
             _share(tickets, batch)
-        finally:
-            lane.in_flight -= 1
-            if lane.waiting:
-                self._leave(key, lane)
-            else:
-                self._drop(key, lane)
 
     def _sign(self, key: Key, elements: Sequence[bytes]) -> Batch:
         owner, epoch, purpose = key
@@ -433,13 +420,10 @@ def _share(tickets: Sequence[Ticket], batch: Batch) -> None:
     assert batch.kept is not None
     evaluated = batch.kept.evaluated
     for ticket in tickets:
-        if not ticket.done.done():
-            start = ticket.position * ELEMENT_BYTES
-            ticket.done.set_result(evaluated[start : start + ELEMENT_BYTES])
+        start = ticket.position * ELEMENT_BYTES
+        ticket.answer(evaluated[start : start + ELEMENT_BYTES])
 
 
 def _fail(tickets: Iterable[Ticket], failure: AskFailed) -> None:
     for ticket in tickets:
-        if not ticket.done.done():
-            ticket.done.set_exception(failure)
-            ticket.done.exception()  # retrieved: a check that has left does not want to hear of it
+        ticket.fail(failure)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -12,8 +14,8 @@ from riskshare.query.message import Ask, AskMessage
 
 T = TypeVar("T")
 
-TURNS = 4
-"""Turns of the event loop until an element has left, if nothing else is to be done: its lane leaves; the ask is made;
+TURNS = 3
+"""Turns of the event loop until an element has left, if nothing else is to be done: the ask is made;
 aiohttp writes it, before Python 3.12 in a task of its own; and uvloop sends what was written in a turn at its end."""
 
 
@@ -58,13 +60,52 @@ class Ticket:
     """One element that was submitted.
 
     `done` gives the 32 bytes of the evaluated element, or raises `AskFailed`; `batch` and `position` are set when
-    it has left with an ask. Cancelling `done` abandons the element, not the ask.
+    it has left with an ask. Cancelling `done` abandons the element, not the ask. `told` is called when it is done.
     """
 
     element: bytes = field(repr=False)
     done: asyncio.Future[bytes] = field(repr=False)
     batch: Batch | None = None
     position: int = -1
+    told: Callable[[asyncio.Future[bytes]], None] | None = field(default=None, repr=False)
+
+    def answer(self, evaluated: bytes) -> None:
+        """Give the evaluated element (32 bytes) to whoever still waits for it."""
+        if not self.done.done():
+            self.done.set_result(evaluated)
+            self._tell()
+
+    def fail(self, failure: AskFailed) -> None:
+        """Tell whoever still waits for it that there is no answer."""
+        if not self.done.done():
+            self.done.set_exception(failure)
+            self.done.exception()  # retrieved: a check that has left does not want to hear of it
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.told is not None:
+            self.told(self.done)
+
+
+@dataclass(slots=True)
+class Lane:
+    """Elements of one owner, epoch and purpose that wait for the next ask, and how many asks of them are on their way.
+
+    `scheduled` says that the next one leaves in the next turn of the event loop.
+    """
+
+    waiting: deque[Ticket] = field(default_factory=deque)
+    in_flight: int = 0
+    scheduled: bool = False
+
+    def take(self, most: int) -> list[Ticket]:
+        """Take at most so many elements out, without those that their checks have given up."""
+        taken: list[Ticket] = []
+        while self.waiting and len(taken) < most:
+            ticket = self.waiting.popleft()
+            if not ticket.done.cancelled():
+                taken.append(ticket)
+        return taken
 
 
 class Inbox(Generic[T]):
@@ -85,6 +126,14 @@ class Inbox(Generic[T]):
         """Wait for a future, too."""
         self.waiting[future] = meaning
         future.add_done_callback(self._arrive)
+
+    def expect(self, ticket: Ticket, meaning: T) -> None:
+        """Wait for an element, too; it is here a turn of the event loop sooner than by its future."""
+        self.waiting[ticket.done] = meaning
+        if ticket.done.done():
+            self._arrive(ticket.done)
+        else:
+            ticket.told = self._arrive
 
     def end(self) -> None:
         """The time is over."""

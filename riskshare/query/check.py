@@ -240,7 +240,7 @@ class Checker:
         for owner, epoch, index in missing:
             ticket = self._asking.submit(owner.held.owner, epoch.digest, run.question.purpose, blinded[index])
             owner.waiting += 1
-            run.inbox.watch(ticket.done, _Part(owner, epoch, index, ticket))
+            run.inbox.expect(ticket, _Part(owner, epoch, index, ticket))
 
     def _from_cache(self, run: _Run, owner: _Owner, epoch: HeldEpoch, index: int) -> bool:
         found = self._cache.get(_token_key(run, owner, epoch, index), self._monotonic())
