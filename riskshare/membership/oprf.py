@@ -239,6 +239,7 @@ def evaluate_exported(scalar: bytes, elements: bytes) -> bytes:
 
     """
     count = group.check_elements(elements)
+    # One, as most checks have, goes without the buffers that many need.
     if count == 1 and (product := sodium.scalar_multiply(scalar, elements)) is not None:
         return product
     products, failed = sodium.scalar_multiply_many(scalar, elements)

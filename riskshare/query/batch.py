@@ -60,7 +60,8 @@ class Ticket:
     """One element that was submitted.
 
     `done` gives the 32 bytes of the evaluated element, or raises `AskFailed`; `batch` and `position` are set when
-    it has left with an ask. Cancelling `done` abandons the element, not the ask. `told` is called when it is done.
+    it has left with an ask. Cancelling `done` abandons the element, not the ask; `told` is called once it is answered
+    or has failed, not when it is cancelled.
     """
 
     element: bytes = field(repr=False)
