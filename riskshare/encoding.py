@@ -36,6 +36,7 @@ MAX_DEPTH = 32
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _NOT_JSON = "The text is not valid JSON in UTF-8."
+_NOT_ASCII = "A key is not ASCII text."
 _JSON: frozenset[type] = frozenset({str, bool, type(None)})
 _CBOR: frozenset[type] = _JSON | {bytes}
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
@@ -78,7 +79,7 @@ def _check(value: object, scalars: frozenset[type], depth: int) -> None:
     if kind is dict:
         for key, item in value.items():  # type: ignore[attr-defined]
             if type(key) is not str or not key.isascii():
-                raise EncodingError("A key is not ASCII text.")
+                raise EncodingError(_NOT_ASCII)
             _check(item, scalars, depth + 1)
     elif kind is list or kind is tuple:
         for item in value:  # type: ignore[attr-defined]
@@ -260,7 +261,9 @@ def cbor_byte_strings(parts: list[bytes] | dict[str, bytes]) -> bytes:
 @lru_cache(maxsize=64)
 def _words(words: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
     """Words in the order of CBOR's maps, each with its encoding. Raises EncodingError: one is not ASCII."""
-    return tuple((word, _head_of(_TEXT, len(word)) + _ascii(word)) for word in sorted(words, key=cbor_order))
+    if not all(map(str.isascii, words)):
+        raise EncodingError(_NOT_ASCII)
+    return tuple((word, _head_of(_TEXT, len(word)) + word.encode()) for word in sorted(words, key=cbor_order))
 
 
 def measure_byte_strings(parts: Any) -> int:
@@ -269,8 +272,10 @@ def measure_byte_strings(parts: Any) -> int:
     if type(parts) is dict:
         length, before, found = cbor_head(len(parts)), (-1, ""), parts.values()
         for word in parts:
-            if type(word) is not str or not word.isascii() or (place := (len(word), word)) <= before:
+            if type(word) is not str or (place := (len(word), word)) <= before:  # `cbor_order`, here for its speed
                 raise EncodingError("The bytes are not deterministic CBOR (RFC 8949 4.2.1).")
+            if not word.isascii():
+                raise EncodingError(_NOT_ASCII)
             before = place
             length += cbor_head(len(word)) + len(word)
     elif type(parts) is list:
@@ -282,12 +287,6 @@ def measure_byte_strings(parts: Any) -> int:
             raise EncodingError("A part of the CBOR is not a byte string.")
         length += cbor_head(len(part)) + len(part)
     return length
-
-
-def _ascii(word: str) -> bytes:
-    if not word.isascii():
-        raise EncodingError("A key is not ASCII text.")
-    return word.encode()
 
 
 def _head_of_bytes(part: bytes) -> bytes:

@@ -248,6 +248,9 @@ def scalar_multiply_many(scalar: bytes, points: bytes) -> tuple[bytes, int]:
     size = len(points)
     if type(points) is not bytes or size % 32:
         raise ValueError("points are not bytes of a length that is a multiple of 32")
+    if size == POINT_BYTES:  # as most checks have: it needs no buffers
+        product = scalar_multiply(scalar, points)
+        return (b"", 0) if product is None else (product, -1)
     out = ctypes.create_string_buffer(size)
     # Whole addresses instead of slices: nothing is allocated in the loop but the integers.
     source, target, factor, multiply = _address(points), ctypes.addressof(out), _address(scalar), _multiply

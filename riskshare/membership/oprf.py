@@ -239,9 +239,6 @@ def evaluate_exported(scalar: bytes, elements: bytes) -> bytes:
 
     """
     count = group.check_elements(elements)
-    # One, as most checks have, goes without the buffers that many need.
-    if count == 1 and (product := sodium.scalar_multiply(scalar, elements)) is not None:
-        return product
     products, failed = sodium.scalar_multiply_many(scalar, elements)
     if failed >= 0:
         raise GroupError(f"Element {failed} of {count} is not a point of the group. Send only blinded elements.")

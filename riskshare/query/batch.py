@@ -118,12 +118,12 @@ class Inbox(Generic[T]):
     __slots__ = ("_done", "_over", "_waiter", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: dict[asyncio.Future[bytes] | asyncio.Future[bytes | None], T] = {}
+        self.waiting: dict[asyncio.Future[Any], T] = {}
         self._done: list[asyncio.Future[Any]] = []
         self._over = False
         self._waiter: asyncio.Future[None] | None = None
 
-    def watch(self, future: asyncio.Future[bytes] | asyncio.Future[bytes | None], meaning: T) -> None:
+    def watch(self, future: asyncio.Future[bytes | None], meaning: T) -> None:
         """Wait for a future, too."""
         self.waiting[future] = meaning
         future.add_done_callback(self._arrive)

@@ -36,15 +36,14 @@ async def left() -> bytes:
                 await loop.sock_sendall(accepted, ANSWER)
                 async with await first as response:
                     await response.read()
-                asks: list[asyncio.Task[object]] = []
-                loop.call_soon(lambda: asks.append(loop.create_task(session.post(url, data=BODY))))  # as a lane leaves
+                ask = loop.create_task(session.post(url, data=BODY))  # as a lane leaves
                 await let_leave()
                 try:
                     seen = accepted.recv(65_536)
                 except BlockingIOError:
                     seen = b""
-                asks[0].cancel()
-                await asyncio.wait(asks)
+                ask.cancel()
+                await asyncio.wait({ask})
                 return seen
 
 
