@@ -10,6 +10,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from riskshare.errors import ConfigError
 
@@ -87,12 +88,24 @@ def _prepared(context: ssl.SSLContext, certificate: Path, key: Path, anchors: It
     return context
 
 
+_presented: WeakKeyDictionary[ssl.SSLObject, bytes] = WeakKeyDictionary()
+"""What connections showed, as long as they are open: each request asks, OpenSSL encodes it anew each time, and TLS 1.3
+has no renegotiation (RFC 8446 4.1.2) that could change it."""
+
+
 def presented(connection: object) -> bytes | None:
     """Give the certificate (DER) that the other side of a connection showed, or None.
 
     `connection` is what a transport has as `ssl_object`, or None.
     """
-    return connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLObject) else None
+    if not isinstance(connection, ssl.SSLObject):
+        return None
+    if (known := _presented.get(connection)) is not None:
+        return known
+    certificate = connection.getpeercert(binary_form=True)
+    if certificate is not None:
+        _presented[connection] = certificate
+    return certificate
 
 
 def public_server_context(certificate: Path, key: Path) -> ssl.SSLContext:
