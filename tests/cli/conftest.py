@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 
 import pytest
 import structlog
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from riskshare.cli import app
+from riskshare.cli import app, publication
 from riskshare.governance import admit, create_member, create_network
 
 _numbers = itertools.count(1)
+_COMMAND = get_command(app)
+"""Made once: typer makes all commands anew for each call, which takes longer than most of them."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +38,16 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("RISKSHARE_CONFIG", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def no_peer_comes_back(monkeypatch):
+    """None runs here, so that no command need look a second time whether one was only gone for a moment."""
+    monkeypatch.setattr(publication, "AGAIN_SECONDS", 0.0)
+
+
 @pytest.fixture
-def run():
+def run(monkeypatch):
     """Run a command line, with what it is given as standard input; give `exit_code`, `stdout`, `stderr`."""
+    monkeypatch.setattr("typer.testing._get_command", lambda _app: _COMMAND)
 
     def call(*words, typed=None):
         result = CliRunner().invoke(app, [str(word) for word in words], input=typed)
