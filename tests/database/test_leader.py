@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from riskshare.cli import publication
+from riskshare.cli.publication import peer_runs
 from riskshare.sharing.kept import RegistryRow
 from riskshare.store.connection import LEADER_LOCK, LOCK_CLASS
 from riskshare.store.leader import Leadership, is_led
@@ -95,6 +97,35 @@ async def test_whoever_asks_sees_that_there_is_a_leader_and_does_not_lead(store,
     assert (await is_led(elsewhere), await is_led(second)) == (True, False)
     await other.release()
     await elsewhere.close()
+
+
+class Clock:
+    """In place of `asyncio` in `publication`: what happens while a command waits before it looks again."""
+
+    def __init__(self, meanwhile):
+        self.meanwhile = meanwhile
+        self.slept = []
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        await self.meanwhile()
+
+
+async def test_a_peer_that_leads_again_a_moment_later_runs(store, second, monkeypatch):
+    leader = Leadership(store)
+    clock = Clock(leader.acquire)
+    monkeypatch.setattr(publication, "asyncio", clock)
+    assert await peer_runs(second)
+    assert await peer_runs(second)
+    assert clock.slept == [0.6], "who leads at once is not waited for"
+    await leader.release()
+
+
+async def test_where_nobody_leads_a_moment_later_no_peer_runs(store, monkeypatch):
+    clock = Clock(lambda: asyncio.sleep(0))
+    monkeypatch.setattr(publication, "asyncio", clock)
+    assert not await peer_runs(store)
+    assert clock.slept == [0.6]
 
 
 # --- notifications
